@@ -1,0 +1,121 @@
+"""What the vehicle is to do: a trajectory, the decision behind it, and the route it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from karp_perception.core.errors import InvalidInput
+from karp_perception.core.validation import as_array, as_stamp
+
+
+class DecisionKind(str, Enum):
+    """What the planner does, from free driving to full braking; NO_INPUT when it has nothing to go by."""
+
+    CRUISE = "CRUISE"
+    FOLLOW = "FOLLOW"
+    SLOW = "SLOW"
+    YIELD = "YIELD"
+    STOP = "STOP"
+    EMERGENCY_STOP = "EMERGENCY_STOP"
+    NO_INPUT = "NO_INPUT"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision and the reason a person would give.
+
+    Attributes:
+        kind: what.
+        reason: why, as a sentence that names the object, its distance and time to collision where there is one.
+        target_id: track id of the object that decided, None for no object or an untracked obstacle.
+        distance_m: free distance from the vehicle's bumper to the target along the path, m.
+        ttc_s: time to collision at the current closing speed, s; None where the gap is not closing.
+    """
+
+    kind: DecisionKind
+    reason: str
+    target_id: int | None = None
+    distance_m: float | None = None
+    ttc_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("distance_m", "ttc_s"):
+            value = getattr(self, name)
+            if value is not None and not np.isfinite(value):
+                raise InvalidInput(f"Decision.{name}", "a finite number or None", value)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The way of the origin of `base_link` over time, T points in `base_link` at the plan's stamp.
+
+    Attributes:
+        time: (T,) s from the stamp, increasing.
+        x, y: (T,) m.
+        yaw: (T,) rad.
+        speed: (T,) m/s.
+        acceleration: (T,) m/s², along the path.
+        curvature: (T,) 1/m, positive to the left.
+    """
+
+    time: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    yaw: np.ndarray
+    speed: np.ndarray
+    acceleration: np.ndarray
+    curvature: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.time)
+        for name in ("time", "x", "y", "yaw", "speed", "acceleration", "curvature"):
+            object.__setattr__(self, name, as_array(f"Trajectory.{name}", getattr(self, name), (n,)))
+        if n > 1 and not (np.diff(self.time) > 0).all():
+            raise InvalidInput("Trajectory.time", "increasing times", self.time.tolist())
+
+    @classmethod
+    def empty(cls) -> Trajectory:
+        """No points: nothing to follow."""
+        return cls(*(np.zeros(0) for _ in range(7)))
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The planner's output for one moment."""
+
+    stamp_ns: int
+    trajectory: Trajectory
+    decision: Decision
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp_ns", as_stamp("Plan.stamp_ns", self.stamp_ns))
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where to go: a polyline in the `odom` frame.
+
+    Attributes:
+        points: (N, 2) m, N >= 2, consecutive points distinct.
+        speed_limit: m/s, None where the route does not say.
+    """
+
+    points: np.ndarray
+    speed_limit: float | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        points = as_array("Route.points", self.points, (None, 2))
+        if len(points):
+            keep = np.r_[True, np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-6]
+            points = as_array("Route.points", points[keep], (None, 2))
+        if len(points) < 2:
+            raise InvalidInput("Route.points", "at least two distinct points", len(points))
+        object.__setattr__(self, "points", points)
+        if self.speed_limit is not None and not (np.isfinite(self.speed_limit) and self.speed_limit >= 0):
+            raise InvalidInput("Route.speed_limit", "m/s of at least 0, or None", self.speed_limit)
