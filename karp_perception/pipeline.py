@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
-from karp_perception.core import Boxes, EgoState, Objects, Plan
+import numpy as np
+
+from karp_perception.core import (
+    Boxes,
+    EgoState,
+    MotionSource,
+    Objects,
+    Plan,
+    Route,
+    SensorFrame,
+    Settings,
+    Vehicle,
+    nested,
+)
+from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.detection.detector import Detector, DetectorSettings
+from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
+from karp_perception.planning.planner import Planner, PlannerSettings
+from karp_perception.sensing.assembler import SensingSettings
+from karp_perception.sensing.ego_motion import LidarOdometry, LidarOdometrySettings
+from karp_perception.tracking.tracker import Tracker, TrackerSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PipelineSettings(Settings):
+    """Settings of every part, as they stand in a parameter file."""
+
+    vehicle: Vehicle = nested(Vehicle)
+    sensing: SensingSettings = nested(SensingSettings)
+    odometry: LidarOdometrySettings = nested(LidarOdometrySettings)
+    detector: DetectorSettings = nested(DetectorSettings)
+    obstacles: ObstacleSettings = nested(ObstacleSettings)
+    tracker: TrackerSettings = nested(TrackerSettings)
+    planner: PlannerSettings = nested(PlannerSettings)
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What is known of one sensor frame before tracking, in `base_link`.
+
+    Attributes:
+        ego: the motion that is used; its `source` says where it came from.
+        detections: of the network, best first. Empty of use while `Detector.trained` is False.
+        obstacles: of the geometric channel.
+    """
+
+    ego: EgoState
+    detections: Boxes
+    obstacles: Boxes
 
 
 @dataclass(frozen=True)
@@ -14,12 +66,10 @@ class Result:
 
     Attributes:
         stamp_ns: the frame's stamp.
-        ego: the motion that was used; its `source` says where it came from.
-        detections: of the network, at the scores the settings ask for.
-        obstacles: of the geometric channel.
+        ego, detections, obstacles: see Perception.
         objects: tracked.
         plan: trajectory and decision.
-        latency_ms: wall-clock time by stage; stages may overlap, `total` is from frame to plan.
+        latency_ms: wall-clock time by stage; some stages run side by side, `total` is from frame to plan.
     """
 
     stamp_ns: int
@@ -29,3 +79,101 @@ class Result:
     objects: Objects
     plan: Plan
     latency_ms: Mapping[str, float]
+
+
+class Perceiver:
+    """SensorFrame -> Perception: the network beside the geometric channel and the lidar odometry."""
+
+    def __init__(self, settings: PipelineSettings = PipelineSettings()) -> None:
+        self.detector = Detector(settings.detector)
+        self.obstacles = ObstacleDetector(settings.obstacles, settings.vehicle)
+        self.odometry = LidarOdometry(settings.odometry) if settings.odometry.enabled else None
+        self._odometry_came = False
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="network")
+
+    def step(self, frame: SensorFrame, stopwatch: Stopwatch | None = None) -> Perception:
+        """One frame. Stages: `network` parts, `obstacles`, `odometry` (only where a frame has no ego state)."""
+        stopwatch = stopwatch or Stopwatch()
+        network = self._beside.submit(self.detector.detect, frame, stopwatch)
+        obstacles, ego = Boxes.empty(), frame.ego
+        ground = np.zeros(0, bool)
+        if frame.lidar is not None:
+            with stopwatch("obstacles"):
+                obstacles, ground = self.obstacles.detect_with_ground(frame.lidar)
+        self._odometry_came = self._odometry_came or ego is not None
+        if ego is None:
+            with stopwatch("odometry"):
+                ego = self._ego_without_odometry(frame, ground)
+        return Perception(ego, network.result(), obstacles)
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self._beside.shutdown()
+
+    def _ego_without_odometry(self, frame: SensorFrame, ground: np.ndarray) -> EgoState:
+        # Once odometry has come, its frame is what tracks live in: the lidar's own would be another.
+        if frame.lidar is None or self.odometry is None or self._odometry_came:
+            return EgoState.standing(frame.stamp_ns)
+        return self.odometry.step(frame.lidar.points, frame.stamp_ns, ground, frame.lidar.time)
+
+
+class Pipeline:
+    """SensorFrame -> Result, the data flow of the package in one place. Nodes, replay and evaluation call it or its parts.
+
+    Not thread-safe: frames go through in order, one at a time.
+    """
+
+    def __init__(self, settings: PipelineSettings = PipelineSettings()) -> None:
+        self.settings = settings
+        self.perceiver = Perceiver(settings)
+        self.tracker = Tracker(settings.tracker)
+        self.planner = Planner(settings.planner, settings.vehicle)
+        self._motion_source: MotionSource | None = None
+
+    @property
+    def detector(self) -> Detector:
+        """The network."""
+        return self.perceiver.detector
+
+    def step(self, frame: SensorFrame, route: Route | None = None, speed_limit: float | None = None) -> Result:
+        """One frame through all of it.
+
+        Args:
+            frame: stamps must not go back; a jump restarts the tracks.
+            route: where to go, in `odom`; None follows the path the vehicle is on.
+            speed_limit: m/s; None takes the route's or the settings' one.
+        """
+        stopwatch = Stopwatch()
+        with stopwatch("total"):
+            seen = self.perceiver.step(frame, stopwatch)
+            if self._motion_source not in (None, seen.ego.source):
+                log.warning("ego motion now comes from %s: tracks start again", seen.ego.source.value)
+                self.tracker.reset()
+            self._motion_source = seen.ego.source
+            with stopwatch("tracking"):
+                objects = self.tracker.step(frame.stamp_ns, self.confirmed(seen), seen.obstacles, seen.ego)
+            with stopwatch("planning"):
+                plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit)
+        return Result(
+            frame.stamp_ns, seen.ego, seen.detections, seen.obstacles, objects, plan, dict(stopwatch.milliseconds)
+        )
+
+    def confirmed(self, seen: Perception) -> Boxes:
+        """Detections that may reach tracking: none while the network is untrained."""
+        return seen.detections if self.detector.trained else Boxes.empty()
+
+    def close(self) -> None:
+        """End the worker thread."""
+        self.perceiver.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def with_model(settings: PipelineSettings, model: str | None, backend: str | None) -> PipelineSettings:
+    """Settings with another network or backend, where one is named."""
+    changes = {name: value for name, value in (("model", model), ("backend", backend)) if value is not None}
+    return replace(settings, detector=replace(settings.detector, **changes))

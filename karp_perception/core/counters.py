@@ -10,10 +10,15 @@ from typing import Any
 class Counters:
     """Counts what became of messages. A message counts as received once its fate is known, so `received` equals
     `used` plus all `dropped` at any moment, whichever thread looks.
+
+    Args:
+        upstream: counters of an earlier stage: what it dropped counts as dropped here too, what it used is still to be
+            counted here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, upstream: Counters | None = None) -> None:
         self._lock = threading.Lock()
+        self._upstream = upstream
         self._used = 0
         self._dropped: Counter[str] = Counter()
 
@@ -28,10 +33,12 @@ class Counters:
             self._dropped[reason] += count
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"received": int, "used": int, "dropped": {reason: int}}`, one consistent moment."""
+        """`{"received": int, "used": int, "dropped": {reason: int}}`, consistent in itself."""
         with self._lock:
-            dropped = dict(sorted(self._dropped.items()))
-            return {"received": self._used + sum(dropped.values()), "used": self._used, "dropped": dropped}
+            used, dropped = self._used, Counter(self._dropped)
+        if self._upstream is not None:
+            dropped.update(self._upstream.dropped)
+        return {"received": used + sum(dropped.values()), "used": used, "dropped": dict(sorted(dropped.items()))}
 
     @property
     def used(self) -> int:

@@ -1,0 +1,232 @@
+"""Messages in, sensor frames out: decoding, calibration, placing in `base_link`, and synchronising, with every message accounted for.
+
+The nodes feed it from subscriptions, the replayer from a bag; both get the same frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karp_perception.core import (
+    CameraFrame,
+    InvalidInput,
+    LidarSweep,
+    MissingTransform,
+    SensorFrame,
+    Settings,
+    nested,
+    setting,
+)
+from karp_perception.core.counters import Counters
+from karp_perception.core.geometry import transform_points
+from karp_perception.core.validation import as_stamp
+from karp_perception.sensing.calibration import CameraModel, decode_camera_info
+from karp_perception.sensing.ego_motion import EgoMotion, decode_odometry
+from karp_perception.sensing.images import decode_compressed_image, decode_image
+from karp_perception.sensing.pointclouds import PointCloud, decode_pointcloud
+from karp_perception.sensing.synchronizer import Synchronizer, SynchronizerSettings
+from karp_perception.sensing.transforms import TransformBuffer
+from karp_perception.sensing.undistortion import Undistorter
+
+log = logging.getLogger(__name__)
+
+LIDAR = "lidar"
+_END_OF_TIME = 1 << 62
+
+
+@dataclass(frozen=True)
+class SensingSettings(Settings):
+    """How messages become sensor frames."""
+
+    base_frame: str = setting("base_link", "frame everything is expressed in: x forward, y left, z up, on the ground")
+    rectified: str = setting(
+        "auto",
+        "whether images come rectified; auto: where the topic is called so (image_rect)",
+        choices=("auto", "yes", "no"),
+    )
+    calibration_wait: float = setting(
+        0.5, "how long a message waits for its transform or camera_info", unit="s", low=0.0, high=10.0
+    )
+    transform_history: float = setting(10.0, "how long moving transforms are kept", unit="s", low=0.5, high=600.0)
+    odometry_gap: float = setting(0.3, "odometry is carried on for this long", unit="s", low=0.0, high=2.0)
+    synchronizer: SynchronizerSettings = nested(SynchronizerSettings)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A decoded message that has not been placed yet, because its transform or calibration may still come."""
+
+    stamp_ns: int
+    arrival_ns: int
+    frame_id: str
+    payload: np.ndarray | PointCloud
+
+
+class FrameAssembler:
+    """Turns messages of one lidar and any number of cameras into sensor frames. Thread-safe.
+
+    Args:
+        settings: see SensingSettings.
+        cameras: names; the value says whether that camera's topic is rectified by its name.
+        lidar: whether there is one; it is the anchor, else the first camera.
+        offsets: expected stamp offset of a camera to the anchor, s.
+
+    Raises:
+        InvalidInput: where there is neither a lidar nor a camera.
+    """
+
+    def __init__(
+        self,
+        settings: SensingSettings = SensingSettings(),
+        cameras: Mapping[str, bool] | Sequence[str] = (),
+        lidar: bool = True,
+        offsets: Mapping[str, float] | None = None,
+    ) -> None:
+        by_name = dict(cameras) if isinstance(cameras, Mapping) else dict.fromkeys(cameras, False)
+        if not by_name and not lidar:
+            raise InvalidInput("FrameAssembler", "a lidar or a camera", "neither")
+        if LIDAR in by_name:
+            raise InvalidInput("FrameAssembler", f"no camera called {LIDAR!r}", LIDAR)
+        forced = {"yes": True, "no": False}.get(settings.rectified)
+        self.settings = settings
+        self.transforms = TransformBuffer(settings.transform_history)
+        self.ego_motion = EgoMotion(settings.transform_history, settings.odometry_gap)
+        self._rectified = {name: by if forced is None else forced for name, by in by_name.items()}
+        self._lidar = lidar
+        names = [LIDAR, *by_name] if lidar else list(by_name)
+        self.anchor = names[0]
+        self._synchronizer = Synchronizer(names[0], names[1:], settings.synchronizer, offsets or {})
+        self.input_counters: dict[str, Counters] = self._synchronizer.counters
+        """Of messages, by input: `lidar` and the cameras' names, and `odometry`."""
+        self.input_counters["odometry"] = Counters()
+        self.counters = Counters(upstream=self.input_counters[self.anchor])
+        """Of frames. An anchor message is one frame; whoever takes frames from here says which were used or dropped."""
+        self._models: dict[str, CameraModel] = {}
+        self._undistorters: dict[str, Undistorter] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {name: deque() for name in names}
+        self._lock = threading.RLock()
+
+    # What comes in. Each of these counts and drops a message it cannot read; none raises for bad data.
+
+    def add_points(self, message: Any, arrival_ns: int) -> None:
+        """A sensor_msgs/PointCloud2 of the lidar."""
+        self._receive(LIDAR, message, arrival_ns, decode_pointcloud)
+
+    def add_image(self, name: str, message: Any, arrival_ns: int) -> None:
+        """A sensor_msgs/Image or CompressedImage of a camera."""
+        decode = decode_compressed_image if hasattr(message, "format") else decode_image
+        self._receive(name, message, arrival_ns, decode)
+
+    def add_camera_info(self, name: str, message: Any) -> None:
+        """A sensor_msgs/CameraInfo of a camera; a changed one takes effect with the next image."""
+        try:
+            model = decode_camera_info(message)
+        except InvalidInput as error:
+            log.warning("camera %s: %s", name, error)
+            self.input_counters[name].drop(error.reason)
+            return
+        with self._lock:
+            if self._models.get(name) != model:
+                self._models[name] = model
+                self._undistorters.pop(name, None)
+
+    def add_transforms(self, message: Any, static: bool) -> None:
+        """A tf2_msgs/TFMessage."""
+        try:
+            self.transforms.add_message(message, static)
+        except InvalidInput as error:
+            log.warning("%s: %s", "/tf_static" if static else "/tf", error)
+
+    def add_odometry(self, message: Any) -> None:
+        """A nav_msgs/Odometry of the vehicle."""
+        try:
+            self.ego_motion.add(decode_odometry(message))
+            self.input_counters["odometry"].use()
+        except InvalidInput as error:
+            log.warning("%s", error)
+            self.input_counters["odometry"].drop(error.reason)
+
+    # What comes out.
+
+    def poll(self, now_ns: int) -> list[SensorFrame]:
+        """Frames that are complete, or whose time is over, at `now_ns` on the clock of the arrivals."""
+        with self._lock:
+            for name in self._waiting:
+                self._place(name, now_ns)
+            bundles = self._synchronizer.poll(now_ns)
+        return [self._frame(bundle) for bundle in bundles]
+
+    def flush(self) -> list[SensorFrame]:
+        """The frames still under way at the end of a recording."""
+        with self._lock:
+            for name in self._waiting:
+                self._place(name, _END_OF_TIME)
+            bundles = self._synchronizer.flush()
+        return [self._frame(bundle) for bundle in bundles]
+
+    def _receive(self, name: str, message: Any, arrival_ns: int, decode: Any) -> None:
+        try:
+            stamp = message.header.stamp
+            stamp_ns = as_stamp(f"{name} stamp", stamp.sec * 1_000_000_000 + stamp.nanosec)
+            waiting = _Waiting(stamp_ns, arrival_ns, message.header.frame_id, decode(message))
+        except InvalidInput as error:
+            log.warning("%s: dropped: %s", name, error)
+            self.input_counters[name].drop(error.reason)
+            return
+        with self._lock:
+            self._waiting[name].append(waiting)
+            self._place(name, arrival_ns)
+
+    def _place(self, name: str, now_ns: int) -> None:
+        """Move what has its transform and calibration on to the synchroniser, in order of arrival."""
+        waiting = self._waiting[name]
+        while waiting:
+            head = waiting[0]
+            try:
+                payload = self._lidar_sweep(head) if name == LIDAR else self._camera_frame(name, head)
+                self._synchronizer.add(name, head.stamp_ns, payload, head.arrival_ns)
+            except (MissingTransform, _NoCalibration) as error:
+                if now_ns - head.arrival_ns <= self.settings.calibration_wait * 1e9:
+                    return
+                log.warning("%s: dropped: %s", name, error)
+                reason = "no_camera_info" if isinstance(error, _NoCalibration) else "missing_transform"
+                self.input_counters[name].drop(reason)
+            except InvalidInput as error:
+                log.warning("%s: dropped: %s", name, error)
+                self.input_counters[name].drop(error.reason)
+            waiting.popleft()
+
+    def _lidar_sweep(self, waiting: _Waiting) -> LidarSweep:
+        cloud = waiting.payload
+        T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
+        points = np.empty_like(cloud.points)
+        points[:, :3] = transform_points(T, cloud.points[:, :3])
+        points[:, 3] = cloud.points[:, 3]
+        return LidarSweep(points, waiting.stamp_ns, cloud.time)
+
+    def _camera_frame(self, name: str, waiting: _Waiting) -> CameraFrame:
+        model, image = self._models.get(name), waiting.payload
+        if model is None:
+            raise _NoCalibration(f"no camera_info has come within {self.settings.calibration_wait} s")
+        undistorter = self._undistorters.get(name)
+        if undistorter is None or undistorter.image_size != (image.shape[1], image.shape[0]):
+            scaled = model.scaled(image.shape[1], image.shape[0])
+            undistorter = self._undistorters[name] = Undistorter(scaled, rectified=self._rectified[name])
+        T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
+        return CameraFrame(undistorter(image), undistorter.intrinsics, T, waiting.stamp_ns)
+
+    def _frame(self, bundle: Any) -> SensorFrame:
+        payloads = dict(bundle.payloads)
+        lidar = payloads.pop(LIDAR, None)
+        return SensorFrame(bundle.stamp_ns, payloads, lidar, self.ego_motion.at(bundle.stamp_ns))
+
+
+class _NoCalibration(LookupError):
+    """An image whose camera_info has not come yet."""
