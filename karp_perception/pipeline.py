@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,6 +110,12 @@ class Perceiver:
         """End the worker thread."""
         self._beside.shutdown()
 
+    def __enter__(self) -> Perceiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _ego_without_odometry(self, frame: SensorFrame, ground: np.ndarray) -> EgoState:
         # Once odometry has come, its frame is what tracks live in: the lidar's own would be another.
         if frame.lidar is None or self.odometry is None or self._odometry_came:
@@ -172,8 +178,3 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-
-def with_model(settings: PipelineSettings, model: str | None, backend: str | None) -> PipelineSettings:
-    """Settings with another network or backend, where one is named."""
-    changes = {name: value for name, value in (("model", model), ("backend", backend)) if value is not None}
-    return replace(settings, detector=replace(settings.detector, **changes))

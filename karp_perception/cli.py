@@ -1,0 +1,209 @@
+"""`karp`: the command line. Every command is a thin layer over a function that Python code can call as well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from karp_perception.pipeline import PipelineSettings
+
+app = typer.Typer(
+    help="Cameras and lidar to objects, a path and a decision.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# typer reads annotations at run time, where Python 3.10 cannot read `X | None` of a typing alias: hence Optional.
+Config = Annotated[Optional[Path], typer.Option(help="Parameter file (the nodes' YAML); see config/karp.yaml.")]  # noqa: UP045
+Model = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Shipped model, or a file; 'none' for the geometric channel alone."),
+]
+Backend = Annotated[Optional[str], typer.Option(help="auto, openvino, onnxruntime or torch.")]  # noqa: UP045
+
+
+@app.command()
+def replay(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 directory, .mcap or .db3 file.")],
+    out: Annotated[Path, typer.Option(help="Directory for what comes out; made where missing.")],
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    base_frame: Annotated[Optional[str], typer.Option(help="The vehicle's frame, if not base_link.")] = None,  # noqa: UP045
+    max_frames: Annotated[Optional[int], typer.Option(min=1, help="Stop after so many frames.")] = None,  # noqa: UP045
+    video: Annotated[bool, typer.Option(help="Write drive.mp4.")] = True,
+    mcap: Annotated[bool, typer.Option(help="Write replay.mcap, for Foxglove.")] = True,
+) -> None:
+    """A recorded drive through the pipeline: frames.jsonl, summary.json, drive.mp4, replay.mcap."""
+    from karp_perception.replay import ReplayOptions
+    from karp_perception.replay import replay as run
+
+    settings = _settings(config, model, backend, base_frame)
+    with _progress("replaying") as progress:
+        summary = run(bag, out, settings, ReplayOptions(video, mcap, max_frames), progress)
+    _print_summary(summary)
+    print(f"written to {out}: {', '.join(sorted(f.name for f in out.iterdir() if not f.name.startswith('.')))}")
+    if summary["frames"]["used"] == 0:
+        _fail(f"no frame of {bag} could be used: `karp doctor {bag}` says why")
+
+
+@app.command()
+def detect(
+    frame: Annotated[Path, typer.Argument(metavar="FRAME_DIR", help="Folder with frame.json, images, points.bin.")],
+    out: Annotated[Path, typer.Option(help="JSON file for detections, obstacles and scores.")],
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    picture: Annotated[Optional[Path], typer.Option(help="Draw what was found into this PNG or JPEG.")] = None,  # noqa: UP045
+) -> None:
+    """One labelled frame: what is found in it and, where it has labels, how well."""
+    from karp_perception.detect import detect as run
+
+    content = run(frame, out, _settings(config, model, backend), picture)
+    _print_scores(content)
+
+
+@app.command()
+def doctor(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 directory, .mcap or .db3 file.")],
+    base_frame: Annotated[str, typer.Option(help="The vehicle's frame.")] = "base_link",
+) -> None:
+    """What would go wrong with a recording, one line a fault, and what to do. Exit code 1 where something is wrong."""
+    from karp_perception.doctor import diagnose_bag
+
+    findings = diagnose_bag(bag, base_frame=base_frame)
+    for finding in findings:
+        print(finding)
+    if not findings:
+        print("nothing found that would go wrong")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for what comes out.")] = Path("runs/demo"),
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the drive.")] = 12.0,
+    config: Config = None,
+) -> None:
+    """A synthetic drive through the ROS 2 nodes, between processes, with a table of what happened and a video."""
+    from karp_perception.demo import demo as run
+
+    with _progress("demo") as progress:
+        run(out, seconds, _settings(config), progress)
+
+
+@app.callback()
+def _common(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    from rich.logging import RichHandler
+
+    if version:
+        from karp_perception import __version__
+
+        print(__version__)
+        raise typer.Exit
+    handler = RichHandler(console=_console(), show_path=False, show_time=False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+def main() -> None:
+    """Entry point: errors of the package end in one line and exit code 2, a programming error in its traceback."""
+    from karp_perception.core.errors import KarpError
+
+    try:
+        app()
+    except KarpError as error:
+        _fail(str(error), 2)
+
+
+def _settings(
+    config: Path | None, model: str | None = None, backend: str | None = None, base_frame: str | None = None
+) -> PipelineSettings:
+    from karp_perception.pipeline import PipelineSettings
+
+    settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
+    named = {"detector.model": model, "detector.backend": backend, "sensing.base_frame": base_frame}
+    return settings.with_parameters({name: value for name, value in named.items() if value is not None})
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+class _progress:  # noqa: N801 (used as a function)
+    """A progress bar on stderr; called with the share that is done."""
+
+    def __init__(self, what: str) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_console())
+        self._task = self._bar.add_task(what, total=1.0)
+
+    def __enter__(self) -> _progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, share: float, what: str | None = None) -> None:
+        self._bar.update(self._task, completed=share, **({} if what is None else {"description": what}))
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    frames = summary["frames"]
+    dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items()) or "none"
+    print(f"frames: {frames['received']} received, {frames['used']} used, dropped: {dropped}")
+    trained = "" if summary["model"]["trained"] else " (untrained: its boxes do not reach planning)"
+    print(f"model: {summary['model']['model']}{trained}, backend: {summary['backend']}")
+    print(f"ego motion: {summary['ego']['distance_m']} m from {summary['ego']['source']}")
+    print("decisions: " + (", ".join(f"{count} {kind}" for kind, count in summary["decisions"].items()) or "none"))
+    table = Table("stage", "p50 ms", "p95 ms", "p99 ms")
+    for stage, p in summary["latency_ms"].items():
+        table.add_row(stage, *(f"{p[key]:.1f}" for key in ("p50", "p95", "p99")))
+    Console().print(table)
+    print(f"{summary['realtime_factor']} times real time ({summary['wall_s']} s, and {summary['video_s']} s for the video)")
+
+
+def _print_scores(content: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    print(f"{len(content['detections'])} detections, {len(content['obstacles'])} obstacles")
+    if not content["model"]["trained"] and content["model"]["model"] != "none":
+        print("the network is untrained: its detections mean nothing yet")
+    scores = content["scores"]
+    if scores is None:
+        return
+    table = Table("group", "labels", "hits", "false alarms", "recall", "precision", "centre error m")
+    for name, row in scores.items():
+        if name != "obstacles":
+            keys = ("labels", "hits", "false_alarms", "recall", "precision", "center_error_m")
+            table.add_row(name, *("-" if row[key] is None else str(row[key]) for key in keys))
+    Console().print(table)
+    print(f"labelled objects that an obstacle covers: {json.dumps(scores['obstacles'])}")
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print(f"karp: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()
