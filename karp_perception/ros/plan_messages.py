@@ -1,0 +1,164 @@
+"""Plan -> nav_msgs/Path, autoware_planning_msgs/Trajectory, diagnostic_msgs/DiagnosticStatus and commands; back where
+a program that reads them needs it.
+
+The decision is a diagnostic_msgs/DiagnosticStatus named `planner: decision`, `message` being the reason. Its level says
+what to do with it: OK go (CRUISE, FOLLOW), WARN slow or yield (SLOW, YIELD), ERROR stop (STOP, EMERGENCY_STOP), STALE
+no input (NO_INPUT). Its keys, each left out where it has no value:
+
+| key | value |
+|---|---|
+| `stamp_ns` | time of the sensor data that was decided on, ns |
+| `decision` | CRUISE, FOLLOW, SLOW, YIELD, STOP, EMERGENCY_STOP or NO_INPUT |
+| `reason` | the sentence |
+| `target_id` | track id of the object that decided |
+| `distance_m` | free distance from the bumper to it along the path |
+| `ttc_s` | time to collision at the present closing speed |
+| `speed_m_s` | speed that is asked for next |
+| `acceleration_m_s2` | acceleration that is asked for next |
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karp_perception.core import Decision, DecisionKind, Plan, Trajectory
+from karp_perception.ros.motion_messages import path_poses
+from karp_perception.ros.primitives import (
+    Create,
+    Message,
+    get_stamp,
+    get_yaw,
+    set_byte,
+    set_header,
+    set_stamp,
+    set_yaw,
+)
+
+OK, WARN, ERROR, STALE = 0, 1, 2, 3
+"""Levels of diagnostic_msgs/DiagnosticStatus."""
+
+LEVELS = {
+    DecisionKind.CRUISE: OK,
+    DecisionKind.FOLLOW: OK,
+    DecisionKind.SLOW: WARN,
+    DecisionKind.YIELD: WARN,
+    DecisionKind.STOP: ERROR,
+    DecisionKind.EMERGENCY_STOP: ERROR,
+    DecisionKind.NO_INPUT: STALE,
+}
+
+
+def path_message(plan: Plan, create: Create, frame: str = "base_link") -> Message:
+    """nav_msgs/Path of the planned way."""
+    message = create("nav_msgs/msg/Path")
+    set_header(message.header, plan.stamp_ns, frame)
+    way = plan.trajectory
+    message.poses = path_poses(np.column_stack([way.x, way.y]), way.yaw, message.header, create)
+    return message
+
+
+def trajectory_message(plan: Plan, wheelbase: float, create: Create, frame: str = "base_link") -> Message:
+    """autoware_planning_msgs/Trajectory; `front_wheel_angle_rad` by the bicycle model, for a wheelbase in m."""
+    message = create("autoware_planning_msgs/msg/Trajectory")
+    set_header(message.header, plan.stamp_ns, frame)
+    way = plan.trajectory
+    columns = (way.time, way.x, way.y, way.yaw, way.speed, way.acceleration, way.curvature)
+    for time, x, y, yaw, speed, acceleration, curvature in np.column_stack(columns).tolist():
+        point = create("autoware_planning_msgs/msg/TrajectoryPoint")
+        set_stamp(point.time_from_start, round(time * 1e9))
+        point.pose.position.x, point.pose.position.y = x, y
+        set_yaw(point.pose.orientation, yaw)
+        point.longitudinal_velocity_mps, point.acceleration_mps2 = speed, acceleration
+        point.heading_rate_rps = speed * curvature
+        point.front_wheel_angle_rad = float(np.arctan(wheelbase * curvature))
+        message.points.append(point)
+    return message
+
+
+def trajectory_from_message(message: Message, wheelbase: float) -> Trajectory:
+    """Trajectory of an autoware_planning_msgs/Trajectory (its speeds and angles are float32)."""
+    rows = [
+        (
+            get_stamp(p.time_from_start) * 1e-9,
+            p.pose.position.x,
+            p.pose.position.y,
+            get_yaw(p.pose.orientation),
+            p.longitudinal_velocity_mps,
+            p.acceleration_mps2,
+            np.tan(p.front_wheel_angle_rad) / wheelbase,
+        )
+        for p in message.points
+    ]
+    return Trajectory(*np.array(rows).reshape(-1, 7).T)
+
+
+def decision_message(plan: Plan, create: Create) -> Message:
+    """diagnostic_msgs/DiagnosticStatus of a decision; the module's text lists the keys."""
+    decision, way = plan.decision, plan.trajectory
+    message = create("diagnostic_msgs/msg/DiagnosticStatus")
+    set_byte(message, "level", LEVELS[decision.kind])
+    message.name, message.message = "planner: decision", decision.reason
+    speed, acceleration, _ = commanded(plan)
+    values = {
+        "stamp_ns": plan.stamp_ns,
+        "decision": decision.kind.value,
+        "reason": decision.reason,
+        "target_id": decision.target_id,
+        "distance_m": decision.distance_m,
+        "ttc_s": decision.ttc_s,
+        "speed_m_s": speed if len(way) else None,
+        "acceleration_m_s2": acceleration if len(way) else None,
+    }
+    message.values = key_values({key: value for key, value in values.items() if value is not None}, create)
+    return message
+
+
+def decision_from_status(message: Message) -> tuple[int, Decision]:
+    """Stamp (ns) and decision of the `~/output/decision` topic. Raises ValueError for another node's status."""
+    values = {item.key: item.value for item in message.values}
+    numbers = {key: float(values[key]) for key in ("distance_m", "ttc_s") if key in values}
+    target = int(values["target_id"]) if "target_id" in values else None
+    kind = DecisionKind(values.get("decision"))
+    return int(values["stamp_ns"]), Decision(kind, values["reason"], target, **numbers)
+
+
+def key_values(values: dict[str, object], create: Create) -> list[Message]:
+    """diagnostic_msgs/KeyValue of each entry; a float is written with the digits that bring back the same number."""
+    messages = []
+    for key, value in values.items():
+        item = create("diagnostic_msgs/msg/KeyValue")
+        item.key, item.value = key, repr(float(value)) if isinstance(value, float) else str(value)
+        messages.append(item)
+    return messages
+
+
+def commanded(plan: Plan, ahead: float = 0.1) -> tuple[float, float, float]:
+    """Speed (m/s), acceleration (m/s²) and curvature (1/m) to ask for: of the plan `ahead` s from its stamp.
+
+    An empty plan asks for standing still.
+    """
+    way = plan.trajectory
+    if not len(way):
+        return 0.0, 0.0, 0.0
+    speed, acceleration, curvature = (
+        float(np.interp(ahead, way.time, column)) for column in (way.speed, way.acceleration, way.curvature)
+    )
+    return speed, acceleration, curvature
+
+
+def ackermann_message(plan: Plan, wheelbase: float, create: Create, frame: str = "base_link") -> Message:
+    """ackermann_msgs/AckermannDriveStamped: what a vehicle interface is to do now."""
+    message = create("ackermann_msgs/msg/AckermannDriveStamped")
+    set_header(message.header, plan.stamp_ns, frame)
+    speed, acceleration, curvature = commanded(plan)
+    message.drive.speed, message.drive.acceleration = speed, acceleration
+    message.drive.steering_angle = float(np.arctan(wheelbase * curvature))
+    return message
+
+
+def twist_message(plan: Plan, create: Create) -> Message:
+    """geometry_msgs/Twist: the same command for a robot that takes speed and turn rate."""
+    message = create("geometry_msgs/msg/Twist")
+    speed, _, curvature = commanded(plan)
+    message.linear.x, message.angular.z = speed, speed * curvature
+    return message
