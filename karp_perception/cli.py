@@ -178,7 +178,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
     for stage, p in summary["latency_ms"].items():
         table.add_row(stage, *(f"{p[key]:.1f}" for key in ("p50", "p95", "p99")))
     Console().print(table)
-    print(f"{summary['realtime_factor']} times real time ({summary['wall_s']} s, and {summary['video_s']} s for the video)")
+    print(
+        f"{summary['realtime_factor']} times real time "
+        f"({summary['wall_s']} s, and {summary['video_s']} s for the video)"
+    )
 
 
 def _print_scores(content: dict[str, Any]) -> None:

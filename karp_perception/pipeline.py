@@ -124,7 +124,8 @@ class Perceiver:
 
 
 class Pipeline:
-    """SensorFrame -> Result, the data flow of the package in one place. Nodes, replay and evaluation call it or its parts.
+    """SensorFrame -> Result, the data flow of the package in one place. Nodes, replay and evaluation call it or its
+    parts.
 
     Not thread-safe: frames go through in order, one at a time.
     """
@@ -177,4 +178,3 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-

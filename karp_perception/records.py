@@ -1,7 +1,7 @@
 """What a run leaves behind: `frames.jsonl`, one line a frame, and `summary.json`.
 
-Field names are a contract with other people's scripts. Everything is in `base_link`; lengths in m, angles in rad, times in s
-unless the name says otherwise. Unknown values are null.
+Field names are a contract with other people's scripts. Everything is in `base_link`; lengths in m, angles in rad,
+times in s unless the name says otherwise. Unknown values are null.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A recorded drive through the pipeline, without a ROS graph: bag -> frames.jsonl, summary.json, replay.mcap, drive.mp4."""
+"""A recorded drive through the pipeline, without a ROS graph: bag -> frames.jsonl, summary.json, replay.mcap,
+drive.mp4.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ _ALIASES: dict[str, ObjectClass] = {
     "trafficcone": ObjectClass.TRAFFIC_CONE,
 }
 
-# autoware_perception_msgs/ObjectClassification: UNKNOWN 0, CAR 1, TRUCK 2, BUS 3, TRAILER 4, MOTORCYCLE 5, BICYCLE 6, PEDESTRIAN 7.
+# autoware_perception_msgs/ObjectClassification: UNKNOWN 0, CAR 1, TRUCK 2, BUS 3, TRAILER 4, MOTORCYCLE 5, BICYCLE 6,
+# PEDESTRIAN 7.
 _AUTOWARE: dict[ObjectClass, int] = {
     ObjectClass.UNKNOWN: 0,
     ObjectClass.CAR: 1,

@@ -1,7 +1,8 @@
 """Rigid transforms, quaternions, angles and pinhole projection.
 
 Conventions: `T_a_b` is (4, 4) and maps points of frame b into frame a, so `T_a_c = T_a_b @ T_b_c`. Quaternions are
-x y z w, as in ROS. Frames follow REP-103: x forward, y left, z up; camera optical frames have z forward, x right, y down.
+x y z w, as in ROS. Frames follow REP-103: x forward, y left, z up; camera optical frames have z forward, x right, y
+down.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def quaternion_to_matrix(quaternion: ArrayLike) -> np.ndarray:
 
 
 def quaternion_from_matrix(R: np.ndarray) -> np.ndarray:
-    """Quaternion x y z w with w >= 0 of a rotation (3, 3): the largest of the four components is found first (Shepperd)."""
+    """Quaternion x y z w with w >= 0 of a rotation (3, 3): the largest of the four components is found first
+    (Shepperd).
+    """
     trace = R[0, 0] + R[1, 1] + R[2, 2]
     candidates = np.array([R[0, 0], R[1, 1], R[2, 2], trace])
     i = int(np.argmax(candidates))

@@ -15,6 +15,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Measure the `with` block under the name of a stage; several blocks of one stage add up."""
         start = time.perf_counter()
         try:
             yield

@@ -1,7 +1,7 @@
 """One labelled sensor frame on disk: reading it, and scoring what was found against its labels.
 
-A folder holds `frame.json` (calibration, boxes, all in `base_link`), `points.bin` (N x 4 little-endian float32: x y z intensity)
-and the images it names. Any of the sensors may be absent.
+A folder holds `frame.json` (calibration, boxes, all in `base_link`), `points.bin` (N x 4 little-endian float32: x y z
+intensity) and the images it names. Any of the sensors may be absent.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class LabelledFrame:
         sensors: stamp 0, no ego state.
         labels: scores 1; label UNKNOWN for classes that are none of ours.
         points_inside: (N,) lidar points in each label.
-        unlabelled: (M, 3) x, y, radius (m) of places with real objects that carry no label: neither hit nor false alarm.
-        sector: whether labels cover the cameras' views only (frames with one camera) instead of all around.
+        unlabelled: (M, 3) x, y, radius (m) of places with real objects that carry no label: neither hit nor false
+        alarm. sector: whether labels cover the cameras' views only (frames with one camera) instead of all around.
     """
 
     sensors: SensorFrame
@@ -111,10 +111,11 @@ def _labels(entries: list[Mapping[str, Any]]) -> Boxes:
 def score_labelled_frame(frame: LabelledFrame, detections: Boxes, obstacles: Boxes) -> dict[str, Any]:
     """How well detections and obstacles fit the labels.
 
-    For each group, over its labels with enough lidar points in range (and in view, where labels cover only that): hits are
-    detections of a class of the group within 2 m of a label in bird's eye, each label taken once, best score first; other
-    detections in range are false alarms, unless they lie on a label that does not count or on an unlabelled object.
-    `obstacles.covered` is the share of all counted labels that touch an obstacle, which has no class.
+    For each group, over its labels with enough lidar points in range (and in view, where labels cover only that): hits
+    are detections of a class of the group within 2 m of a label in bird's eye, each label taken once, best score
+    first; other detections in range are false alarms, unless they lie on a label that does not count or on an
+    unlabelled object. `obstacles.covered` is the share of all counted labels that touch an obstacle, which has no
+    class.
     """
     result: dict[str, Any] = {}
     counted_any = np.zeros(len(frame.labels), bool)
@@ -175,7 +176,8 @@ def _in_scope(frame: LabelledFrame, centers: np.ndarray, max_distance: float) ->
 
 
 def _covered(labels: Boxes, obstacles: Boxes) -> np.ndarray:
-    """(N,) mask: does the footprint of a label touch one of an obstacle (OpenCV's intersection of rotated rectangles)."""
+    """(N,) mask: does the footprint of a label touch one of an obstacle (OpenCV's intersection of rotated rectangles).
+    """
     covered = np.zeros(len(labels), bool)
     rectangles = [_rectangle(obstacles, j) for j in range(len(obstacles))]
     for i in range(len(labels)):

@@ -1,4 +1,5 @@
-"""Messages in, sensor frames out: decoding, calibration, placing in `base_link`, and synchronising, with every message accounted for.
+"""Messages in, sensor frames out: decoding, calibration, placing in `base_link`, and synchronising, with every message
+accounted for.
 
 The nodes feed it from subscriptions, the replayer from a bag; both get the same frames.
 """

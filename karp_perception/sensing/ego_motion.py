@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 def decode_odometry(message: Any) -> EgoState:
     """nav_msgs/Odometry -> EgoState: pose of the child frame in the header's frame, twist in the child frame.
 
-    Raises InvalidInput with reason `malformed_odometry`, and passes on what EgoState says of numbers that are not finite.
+    Raises InvalidInput with reason `malformed_odometry`, and passes on what EgoState says of numbers that are not
+    finite.
     """
     p, q = message.pose.pose.position, message.pose.pose.orientation
     v, w = message.twist.twist.linear, message.twist.twist.angular
@@ -45,8 +46,9 @@ def decode_odometry(message: Any) -> EgoState:
 class EgoMotion:
     """The last seconds of odometry, asked for any stamp. Thread-safe.
 
-    Between two states the pose is interpolated; up to `max_gap_s` past the newest it is carried on with its velocity and
-    yaw rate; otherwise nothing is known. A stamp far in the past of the newest (a bag that starts again) clears the history.
+    Between two states the pose is interpolated; up to `max_gap_s` past the newest it is carried on with its velocity
+    and yaw rate; otherwise nothing is known. A stamp far in the past of the newest (a bag that starts again) clears
+    the history.
     """
 
     def __init__(self, history_s: float = 10.0, max_gap_s: float = 0.3) -> None:
@@ -124,8 +126,8 @@ class LidarOdometrySettings(Settings):
 class LidarOdometry:
     """Ego motion from sweeps alone.
 
-    Points on the ground are left out of the registration: the rings a lidar draws there travel with the vehicle and pull the
-    estimate towards standing still, by several per cent at walking pace.
+    Points on the ground are left out of the registration: the rings a lidar draws there travel with the vehicle and
+    pull the estimate towards standing still, by several per cent at walking pace.
     """
 
     def __init__(self, settings: LidarOdometrySettings = LidarOdometrySettings()) -> None:
