@@ -61,10 +61,10 @@ def camera(**changes: object) -> CameraFrame:
 
 
 def test_the_ten_classes_are_nuscenes_in_order() -> None:
-    assert CLASS_NAMES == (
+    assert (
         *("car", "truck", "bus", "trailer", "construction_vehicle"),
         *("pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"),
-    )
+    ) == CLASS_NAMES
     assert [class_name(i) for i in range(10)] == list(CLASS_NAMES)
     assert class_name(-1) == class_name(10) == "unknown"
 

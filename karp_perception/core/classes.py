@@ -1,4 +1,4 @@
-"""Object classes: the ten of nuScenes, in the order every label index means, and the one table of other vocabularies."""
+"""Object classes: the ten of nuScenes, in the order every label index means, and the one table of other names."""
 
 from __future__ import annotations
 

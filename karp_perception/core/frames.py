@@ -14,7 +14,7 @@ from karp_perception.core.validation import as_array, as_pose, as_stamp
 
 
 class DistortionModel(str, Enum):
-    """Lens models of sensor_msgs/CameraInfo. Their formulas are OpenCV's: `calib3d` for the first two, `fisheye` last."""
+    """Lens models of sensor_msgs/CameraInfo. Formulas are OpenCV's: `calib3d` for the first two, `fisheye` last."""
 
     NONE = "none"
     PLUMB_BOB = "plumb_bob"  # k1 k2 p1 p2 k3
