@@ -1,0 +1,56 @@
+"""What the network's heads say, as Boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karp_perception.core import Boxes
+
+_MAX_POSITION_M = 1000.0
+_LOG_SIZE = (np.log(0.05), np.log(50.0))  # m: from a cone's tip to the longest lorry, with room
+_MAX_SPEED = 100.0  # m/s
+_LOG_VARIANCE = (-12.0, 12.0)
+
+
+def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detections: int) -> Boxes:
+    """Boxes of one frame, best first.
+
+    A query's score is its best class's; each query gives one box at most, and there is no NMS. Numbers that no object
+    can have (an untrained or broken network) are brought into a wide range; a query with anything not finite is left
+    out. Ties keep the queries' order, so the result depends on the numbers alone.
+
+    Args:
+        outputs: by name as in `Prediction`, with a batch of one: logits (1, N, 10), center (1, N, 3) m, log_size
+            (1, N, 3), direction (1, N, 2) sine and cosine, velocity (1, N, 2) m/s, log_variance (1, N, 9).
+        score_threshold: least score, 0..1.
+        max_detections: most boxes.
+    """
+    logits = outputs["logits"][0].astype(np.float64)
+    finite = np.logical_and.reduce([np.isfinite(values[0]).all(axis=-1) for values in outputs.values()])
+    label = np.where(finite[:, None], logits, -np.inf).argmax(axis=1)
+    best = np.take_along_axis(logits, label[:, None], axis=1)[:, 0]
+    score = np.where(finite, 1.0 / (1.0 + np.exp(-np.clip(np.where(finite, best, -700.0), -700.0, 700.0))), 0.0)
+    order = np.argsort(-score, kind="stable")[:max_detections]
+    rows = order[(score[order] >= score_threshold) & finite[order]]
+    if len(rows) == 0:
+        return Boxes.empty()
+
+    def of(name: str) -> np.ndarray:
+        return outputs[name][0][rows].astype(np.float64)
+
+    size = np.exp(np.clip(of("log_size"), *_LOG_SIZE))
+    direction = of("direction")
+    variance = np.exp(np.clip(of("log_variance"), *_LOG_VARIANCE))
+    # The network speaks of log sizes: d(size) = size * d(log size).
+    variance[:, 3:6] *= size**2
+    return Boxes(
+        center=np.clip(of("center"), -_MAX_POSITION_M, _MAX_POSITION_M),
+        size=size,
+        yaw=np.arctan2(direction[:, 0], direction[:, 1]),
+        velocity=np.clip(of("velocity"), -_MAX_SPEED, _MAX_SPEED),
+        label=label[rows],
+        score=score[rows],
+        variance=variance,
+    )

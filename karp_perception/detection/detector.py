@@ -1,0 +1,175 @@
+"""The detector: a sensor frame in, boxes out."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karp_perception.core import Boxes, CameraFrame, LidarSweep, SensorFrame, Settings, setting
+from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.detection.decoding import decode
+from karp_perception.detection.model.config import MODELS, ModelConfig
+from karp_perception.detection.model.weights import ModelSource, find_model
+from karp_perception.detection.preprocessing import Rig, canvas_of, place_cameras
+from karp_perception.detection.runtime.artefacts import Artefacts
+from karp_perception.detection.runtime.backend import (
+    BACKENDS,
+    PRECISIONS,
+    Backend,
+    BackendOptions,
+    open_backend,
+    select_backend,
+)
+from karp_perception.detection.runtime.graph import POSITION_OUTPUTS
+
+_LOG = logging.getLogger(__name__)
+_CALIBRATIONS_KEPT = 32  # a rig of five cameras has that many subsets
+
+NO_MODEL = "none"
+"""The model that detects nothing: for those who want the geometric channel alone."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings(Settings):
+    """Which network, where it runs, and what is let through."""
+
+    model: str = setting("nano", f"{', '.join(MODELS)}, {NO_MODEL}, or a weight file (.safetensors)")
+    backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
+    precision: str = setting("f32", "of the network's arithmetic", choices=PRECISIONS)
+    threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
+    score_threshold: float = setting(0.3, "least score of a detection", low=0.0, high=1.0)
+    max_detections: int = setting(100, "most detections of a frame", low=1, high=1000)
+
+
+class Detector:
+    """The transformer detector on the best backend there is. One instance serves one thread.
+
+    Args:
+        settings: see DetectorSettings.
+        cache: folder for exported graphs; the user's cache by default.
+
+    Raises ConfigurationError for a model that does not exist or a file that is none, BackendUnavailable where the
+    backend asked for, or every one of them, cannot be used here.
+    """
+
+    def __init__(self, settings: DetectorSettings | None = None, *, cache: Path | None = None) -> None:
+        self.settings = settings or DetectorSettings()
+        self._source: ModelSource | None = None
+        self._calibrations: OrderedDict[bytes, dict[str, np.ndarray]] = OrderedDict()
+        self._left_out: set[frozenset[str]] = set()
+        if self.settings.model == NO_MODEL:
+            return
+        self._source = find_model(self.settings.model)
+        if not self._source.trained:
+            _LOG.warning(
+                "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
+                self._source.config.name,
+            )
+        options = BackendOptions(self.settings.threads, self.settings.precision)
+        artefacts = Artefacts(self._source, cache)
+        self._network: Backend = select_backend(self.settings.backend, artefacts.network, options)
+        # Embeddings are computed once for a calibration: exactness costs nothing.
+        self._position: Backend = open_backend(self._network.name, artefacts.position, BackendOptions(options.threads))
+
+    @property
+    def trained(self) -> bool:
+        """Whether detections mean anything: False for untrained weights and for no model."""
+        return self._source is not None and self._source.trained
+
+    @property
+    def config(self) -> ModelConfig | None:
+        """Shape of the network; None for no model."""
+        return self._source.config if self._source else None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What runs: model, trained, weights, weights_hash, backend, backend_version, precision, threads, inputs."""
+        if self._source is None:
+            return {"model": NO_MODEL, "trained": False, "backend": NO_MODEL}
+        return {
+            "model": self._source.config.name,
+            "trained": self._source.trained,
+            "weights": str(self._source.file) if self._source.file else None,
+            "weights_hash": self._source.digest,
+            "backend": self._network.name,
+            "backend_version": self._network.version,
+            "precision": self._network.precision,
+            "threads": BackendOptions(self.settings.threads).thread_count,
+            "inputs": {
+                "cameras": self._source.config.cameras,
+                "image": [self._source.config.image_height, self._source.config.image_width],
+                "x_range_m": list(self._source.config.x_range_m),
+                "y_range_m": list(self._source.config.y_range_m),
+            },
+        }
+
+    def detect(self, frame: SensorFrame, stopwatch: Stopwatch | None = None) -> Boxes:
+        """Boxes in `base_link`, best first, at most `max_detections` with at least `score_threshold`.
+
+        Any subset of sensors serves; a frame with none gives no boxes. Where more cameras deliver than the model has
+        slots for, `preprocessing.choose_cameras` says which are used. Stages on the stopwatch: preprocess, network,
+        decode. Raises InvalidInput for an image that is not rectified.
+        """
+        stopwatch = stopwatch or Stopwatch()
+        config = self.config
+        if config is None or (frame.lidar is None and all(camera is None for camera in frame.cameras.values())):
+            return Boxes.empty()
+        with stopwatch("preprocess"):
+            rig, inputs = network_arrays(frame, config)
+            self._report_left_out(frame, rig)
+        with stopwatch("network"):
+            outputs = self._network.run({**inputs, **self._embeddings(rig)})
+        with stopwatch("decode"):
+            return decode(outputs, self.settings.score_threshold, self.settings.max_detections)
+
+    def warm_up(self) -> None:
+        """Run once on a made-up frame, so that the first real one is not slow."""
+        if self.config is None:
+            return
+        ahead = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+        intrinsics = np.array([[100.0, 0, 80], [0, 100, 30], [0, 0, 1]])
+        camera = CameraFrame(np.zeros((60, 160, 3), np.uint8), intrinsics, ahead, 0)
+        sweep = LidarSweep(np.zeros((1, 4), np.float32), 0)
+        self.detect(SensorFrame(0, {"made_up": camera}, sweep))
+
+    def _embeddings(self, rig: Rig) -> dict[str, np.ndarray]:
+        """Position embeddings of a calibration, kept by its content."""
+        key = rig.key()
+        if key in self._calibrations:
+            self._calibrations.move_to_end(key)
+            return self._calibrations[key]
+        outputs = self._position.run(
+            {"intrinsics": rig.intrinsics, "T_base_camera": rig.T_base_camera, "camera_present": rig.present}
+        )
+        embeddings = {name: outputs[name] for name in POSITION_OUTPUTS}
+        self._calibrations[key] = embeddings
+        if len(self._calibrations) > _CALIBRATIONS_KEPT:
+            self._calibrations.popitem(last=False)
+        return embeddings
+
+    def _report_left_out(self, frame: SensorFrame, rig: Rig) -> None:
+        delivering = {name for name, camera in frame.cameras.items() if camera is not None}
+        left_out = frozenset(delivering - set(rig.names))
+        if left_out and left_out not in self._left_out:
+            self._left_out.add(left_out)
+            _LOG.warning(
+                "the model takes %d cameras: %s used, %s left out",
+                rig.present.size, ", ".join(rig.names), ", ".join(sorted(left_out)),
+            )  # fmt: skip
+
+
+def network_arrays(frame: SensorFrame, config: ModelConfig) -> tuple[Rig, dict[str, np.ndarray]]:
+    """The rig, and the network's inputs but for the embeddings: images, camera_present, canvas, lidar_present."""
+    rig, images = place_cameras(frame.cameras, config)
+    if frame.lidar is None:
+        canvas = np.zeros((1, config.canvas_channels, *config.canvas_cells), np.float32)
+    else:
+        canvas = canvas_of(frame.lidar, config)[None]
+    lidar_present = np.full((1, 1), float(frame.lidar is not None), np.float32)
+    inputs = {"images": images, "camera_present": rig.present, "canvas": canvas, "lidar_present": lidar_present}
+    return rig, inputs

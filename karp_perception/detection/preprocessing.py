@@ -1,0 +1,266 @@
+"""A sensor frame as the arrays that the network takes: images cut to size, the lidar as a bird's-eye canvas.
+
+Shapes are static, whatever the sensors deliver; what is missing is zeros and marked absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from karp_perception.core import CameraFrame, DistortionModel, InvalidInput, LidarSweep
+from karp_perception.detection.model.config import ModelConfig
+
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pixels, the custom of the field
+_SPREAD = np.array([0.229, 0.224, 0.225], np.float32)
+_REDUNDANT_RAD = np.radians(15.0)  # cameras whose axes are closer than this see much the same
+_LEVEL = 0.2  # forward part of a level direction in the optical frame below which an image has no horizon
+_COUNTS = np.log1p(np.arange(256, dtype=np.float32))  # a full cell of a dense sensor: more says nothing new
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The cameras of one frame in the network's slots.
+
+    Attributes:
+        names: of the cameras in the slots that are taken, in order.
+        intrinsics: (1, C, 3, 3) float32 of the cut images, pixels.
+        T_base_camera: (1, C, 4, 4) float32.
+        present: (1, C) float32, 1 or 0.
+    """
+
+    names: tuple[str, ...]
+    intrinsics: np.ndarray
+    T_base_camera: np.ndarray
+    present: np.ndarray
+
+    def key(self) -> bytes:
+        """Equal for equal calibrations of equal cameras, whatever their names."""
+        return self.intrinsics.tobytes() + self.T_base_camera.tobytes() + self.present.tobytes()
+
+
+@dataclass(frozen=True)
+class ImageCut:
+    """How a camera's image becomes the network's: a band of rows, scaled onto the first `rows` rows.
+
+    Attributes:
+        top, bottom: rows of the source, half open.
+        rows: of the result that are filled; the rest are padding.
+        intrinsics: (3, 3) of the result.
+    """
+
+    top: int
+    bottom: int
+    rows: int
+    intrinsics: np.ndarray
+
+
+def choose_cameras(cameras: Mapping[str, CameraFrame | None], slots: int) -> tuple[str, ...]:
+    """Names of the cameras to use, in an order that depends on where they are and not on what they are called.
+
+    Those that deliver are ordered by how far they look away from straight ahead, left before right, then by position.
+    Where there are more than slots, one whose axis lies within 15 degrees of a chosen one's comes after all others.
+    """
+    axes = {name: _heading(camera) for name, camera in cameras.items() if camera is not None}
+
+    def place(name: str) -> tuple[object, ...]:
+        camera, heading = cameras[name], axes[name]
+        assert camera is not None
+        x, y, z = camera.T_base_camera[:3, 3]
+        away = (round(abs(heading), 3), round(-heading, 3))
+        return (*away, -y, -x, z, camera.intrinsics.tobytes(), camera.T_base_camera.tobytes(), name)
+
+    ordered = sorted(axes, key=place)
+    chosen: list[str] = []
+    for name in ordered:
+        gaps = [abs((axes[name] - axes[other] + np.pi) % (2 * np.pi) - np.pi) for other in chosen]
+        if not gaps or min(gaps) > _REDUNDANT_RAD:
+            chosen.append(name)
+    first = chosen[:slots]
+    rest = [name for name in ordered if name not in chosen][: slots - len(first)]
+    return tuple(name for name in ordered if name in first or name in rest)
+
+
+def place_cameras(cameras: Mapping[str, CameraFrame | None], config: ModelConfig) -> tuple[Rig, np.ndarray]:
+    """Cut the images of the chosen cameras and place them in the network's slots.
+
+    Returns:
+        the rig, and images (1, C, 3, H, W) float32, normalised, zeros where there is none.
+
+    Raises InvalidInput for an image whose lens distortion has not been taken out.
+    """
+    slots = config.cameras
+    names = choose_cameras(cameras, slots)
+    images = np.zeros((1, slots, 3, config.image_height, config.image_width), np.float32)
+    intrinsics = np.tile(np.eye(3, dtype=np.float32), (1, slots, 1, 1))
+    poses = np.tile(np.eye(4, dtype=np.float32), (1, slots, 1, 1))
+    present = np.zeros((1, slots), np.float32)
+    for slot, name in enumerate(names):
+        camera = cameras[name]
+        assert camera is not None
+        if camera.distortion.model is not DistortionModel.NONE:
+            raise InvalidInput(
+                f"camera {name!r}", "a rectified image", f"distortion {camera.distortion.model.value}", "undistort it first",
+                reason="distorted_image",
+            )  # fmt: skip
+        cut = image_cut(camera, config)
+        _fill_image(images[0, slot], camera.image, cut)
+        intrinsics[0, slot], poses[0, slot], present[0, slot] = cut.intrinsics, camera.T_base_camera, 1.0
+    return Rig(names, intrinsics, poses, present), images
+
+
+def image_cut(camera: CameraFrame, config: ModelConfig) -> ImageCut:
+    """The part of an image that the network sees: all columns, and rows around the horizon.
+
+    The width is scaled to the network's. A taller image is cut so that the horizon comes to `horizon_fraction` of the
+    height, as far as there are rows; a lower one is padded below. Pixel centres have whole numbers, as in OpenCV.
+    """
+    height, width = camera.image.shape[:2]
+    scale = config.image_width / width
+    band = round(config.image_height / scale)
+    if band >= height:
+        top, bottom, rows = 0, height, min(config.image_height, max(1, round(height * scale)))
+    else:
+        horizon = _horizon_row(camera)
+        top = int(np.clip(round(horizon - config.horizon_fraction * band), 0, height - band))
+        bottom, rows = top + band, config.image_height
+    vertical = rows / (bottom - top)
+    to_cut = np.array([[scale, 0, 0.5 * scale - 0.5], [0, vertical, (0.5 - top) * vertical - 0.5], [0, 0, 1]])
+    return ImageCut(top, bottom, rows, to_cut @ camera.intrinsics)
+
+
+def canvas_of(sweep: LidarSweep, config: ModelConfig) -> np.ndarray:
+    """The bird's-eye canvas of a sweep.
+
+    Args:
+        sweep: points in `base_link`.
+        config: range, cell size and height bins.
+
+    Returns:
+        (channels, X, Y) float32, x forward and y left, zeros in cells without points. Channels: log(1 + count) for
+        each height bin above ground; highest and mean height above ground (m / 2); height of the ground over
+        `base_link` (m / 2); mean intensity (0..1); mean offset from the cell's middle along x and y (cells, doubled:
+        -1..1); mean time (tenths of a second). Points outside the range, or below or above all bins, are left out.
+    """
+    nx, ny = config.canvas_cells
+    edges = config.height_edges_m
+    bins, cells = len(edges) - 1, nx * ny
+    x, y, z, intensity = sweep.points.T
+    across = (x - np.float32(config.x_range_m[0])) * np.float32(1 / config.cell_m)
+    along = (y - np.float32(config.y_range_m[0])) * np.float32(1 / config.cell_m)
+    inside = np.flatnonzero((across >= 0) & (across < nx) & (along >= 0) & (along < ny))
+    across, along, z = across[inside], along[inside], z[inside]
+    ix, iy = across.astype(np.int32), along.astype(np.int32)
+    cell = ix * ny + iy
+    ground = ground_height(ix // _coarse(config), iy // _coarse(config), z, config)
+    level = ground.ravel()[cell]
+    height = z - level
+    level_bin = np.searchsorted(np.asarray(edges, np.float32), height, side="right") - 1
+    kept = np.flatnonzero((level_bin >= 0) & (level_bin < bins))
+    cell, height = cell[kept], height[kept]
+
+    canvas = np.zeros((config.canvas_channels, cells), np.float32)
+    counts = np.bincount(level_bin[kept] * cells + cell, minlength=bins * cells).reshape(bins, cells)
+    canvas[:bins] = _COUNTS[np.minimum(counts, len(_COUNTS) - 1)]
+    total = counts.sum(axis=0)
+    filled = np.flatnonzero(total)
+    share = 1.0 / total[filled]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(cell, values, cells)[filled] * share
+
+    highest = np.full(cells, edges[0], np.float32)
+    np.maximum.at(highest, cell, height)
+    chosen = inside[kept]
+    canvas[bins, filled] = 0.5 * highest[filled]
+    canvas[bins + 1, filled] = 0.5 * mean(height)
+    canvas[bins + 2, filled] = 0.5 * ground.ravel()[filled]
+    canvas[bins + 3, filled] = mean(np.clip(intensity[chosen], 0.0, 1.0))
+    canvas[bins + 4, filled] = 2.0 * mean(across[kept] - ix[kept]) - 1.0
+    canvas[bins + 5, filled] = 2.0 * mean(along[kept] - iy[kept]) - 1.0
+    if sweep.time is not None:
+        canvas[bins + 6, filled] = 10.0 * mean(np.clip(sweep.time[chosen], -1.0, 1.0))
+    return canvas.reshape(-1, nx, ny)
+
+
+_GROUND_COARSE_M = 3.2
+_GROUND_LOW_M, _GROUND_HIGH_M, _GROUND_STEP_M = -4.0, 6.0, 0.1
+_GROUND_SHARE = 0.02  # of a square's points that may lie below its ground: reflections from beneath the road
+_GROUND_SLOPE = 0.12  # rise per metre that a road can have; what is steeper stands on it
+_GROUND_REACH = 12  # squares over which that limit is carried
+
+
+def ground_height(ix: np.ndarray, iy: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Height of the ground under every cell of the canvas, m over `base_link`.
+
+    In each square of 3.2 m the low end of the points' heights; then no higher than the slope of a road allows from
+    the squares around, so that a lorry's roof or a wall that hides the ground does not count as ground.
+
+    Args:
+        ix, iy: (N,) square of each point along x and y.
+        z: (N,) m.
+        config: of the canvas.
+
+    Returns:
+        (X, Y) float32.
+    """
+    nx, ny = config.canvas_cells
+    coarse = _coarse(config)
+    mx, my = -(-nx // coarse), -(-ny // coarse)
+    levels = round((_GROUND_HIGH_M - _GROUND_LOW_M) / _GROUND_STEP_M)
+    level = np.clip((z - np.float32(_GROUND_LOW_M)) * np.float32(1 / _GROUND_STEP_M), 0, levels - 1).astype(np.int32)
+    index = (ix * my + iy) * levels + level
+    count = np.bincount(index, minlength=mx * my * levels).reshape(-1, levels)
+    running = count.cumsum(axis=1)
+    total = running[:, -1]
+    low = (running > _GROUND_SHARE * total[:, None]).argmax(axis=1)
+    known = total > 0
+    lowest = np.where(known, _GROUND_LOW_M + (low + 0.5) * _GROUND_STEP_M, np.inf).astype(np.float32).reshape(mx, my)
+
+    # `base_link` lies on the ground: the square below it is known even where the sensor cannot look.
+    x0 = int(-config.x_range_m[0] / config.cell_m) // coarse
+    y0 = int(-config.y_range_m[0] / config.cell_m) // coarse
+    if 0 <= x0 < mx and 0 <= y0 < my:
+        lowest[x0, y0] = min(lowest[x0, y0], _GROUND_STEP_M / 2)
+    surface = np.minimum(lowest, _GROUND_HIGH_M)
+    rise = np.float32(_GROUND_SLOPE * coarse * config.cell_m)
+    neighbours = np.ones((3, 3), np.uint8)
+    for _ in range(_GROUND_REACH):
+        surface = np.minimum(surface, cv2.erode(surface, neighbours, borderType=cv2.BORDER_REPLICATE) + rise)
+    fine = cv2.resize(surface, (my * coarse, mx * coarse), interpolation=cv2.INTER_LINEAR)
+    return fine[:nx, :ny]
+
+
+def _coarse(config: ModelConfig) -> int:
+    """Cells along a square of the ground estimate."""
+    return max(1, round(_GROUND_COARSE_M / config.cell_m))
+
+
+def _heading(camera: CameraFrame) -> float:
+    """Direction of the optical axis about z of `base_link`, rad."""
+    axis = camera.T_base_camera[:3, 2]
+    return float(np.arctan2(axis[1], axis[0]))
+
+
+def _horizon_row(camera: CameraFrame) -> float:
+    """Row of the horizon in the middle of the image; the principal point's where the camera looks up or down."""
+    axis = camera.T_base_camera[:3, 2]
+    x, y, z = camera.T_base_camera[:3, :3].T @ np.array([axis[0], axis[1], 0.0])
+    if z < _LEVEL:
+        return float(camera.intrinsics[1, 2])
+    return float(camera.intrinsics[1, 1] * y / z + camera.intrinsics[1, 2])
+
+
+def _fill_image(target: np.ndarray, image: np.ndarray, cut: ImageCut) -> None:
+    """Write one camera's normalised channels into (3, H, W) zeros."""
+    width = target.shape[2]
+    band = image[cut.top : cut.bottom]
+    shrinks = band.shape[1] > width
+    small = cv2.resize(band, (width, cut.rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    for channel in range(3):
+        scale = 1.0 / (255.0 * _SPREAD[channel])
+        np.multiply(small[:, :, channel], scale, out=target[channel, : cut.rows], casting="unsafe")
+        target[channel, : cut.rows] -= _MEAN[channel] / _SPREAD[channel]

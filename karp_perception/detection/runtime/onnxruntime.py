@@ -1,0 +1,46 @@
+"""ONNX Runtime: the backend that runs nearly everywhere, on the CPU in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karp_perception.core import BackendUnavailable
+from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.detection.runtime.graph import Graph
+
+
+class OnnxRuntimeBackend:
+    """A graph in an inference session."""
+
+    name = "onnxruntime"
+    precision = "f32"
+
+    def __init__(self, graph: Graph, options: BackendOptions) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendUnavailable(f"onnxruntime is not installed ({error}): pip install onnxruntime") from None
+        if options.precision != self.precision:
+            raise BackendUnavailable(f"onnxruntime computes in f32 here, not in {options.precision}")
+        file = graph.onnx()
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.thread_count
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no base of their own
+            raise BackendUnavailable(f"onnxruntime does not load {file.name}: {error}") from error
+        self.version = onnxruntime.__version__
+        self._graph = graph
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `Backend.run`."""
+        arrays = self._graph.arranged(inputs)
+        feed = dict(zip(self._graph.inputs, arrays, strict=True))
+        return dict(zip(self._graph.outputs, self._session.run(list(self._graph.outputs), feed), strict=True))
+
+
+def open_backend(graph: Graph, options: BackendOptions) -> OnnxRuntimeBackend:
+    """The graph on ONNX Runtime. Raises BackendUnavailable."""
+    return OnnxRuntimeBackend(graph, options)
