@@ -1,0 +1,117 @@
+"""Rectangles around groups of points seen from above, by search over their direction.
+
+After Zhang, Xu, Dong, Dolan: "Efficient L-shape fitting for vehicle detection using laser scanners" (IV 2017), with the
+closeness criterion: in the right direction the points lie close to two of the rectangle's edges. All groups and all
+directions are searched at once, first in coarse steps, then in finer ones around the best.
+
+Groups are given as runs: rows of one group stand together, and `starts` holds the first row of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from karp_perception.core.settings import Settings, setting
+
+_REFINEMENTS = 2  # each looks half a step to both sides of the best direction so far, and a step of half the size follows
+
+_STEPS, _OFFSET = 1000.0, float(1 << 31)  # places are sorted in steps of 1 mm
+
+
+@dataclass(frozen=True)
+class BoxFitSettings(Settings):
+    """How directions are searched."""
+
+    directions: int = setting(18, "directions of the first search, over 90 degrees", low=4, high=90)
+    closeness: float = setting(0.1, "distance to an edge that counts as on it", unit="m", low=0.01, high=0.5)
+
+
+@dataclass(frozen=True)
+class Rectangles:
+    """M rectangles on the ground: center (M, 2) m, size (M, 2) m with length >= width, yaw (M,) rad along the length."""
+
+    center: np.ndarray
+    size: np.ndarray
+    yaw: np.ndarray
+
+
+def group_of_row(starts: np.ndarray, rows: int) -> np.ndarray:
+    """(rows,) index of the group that each row belongs to."""
+    return np.repeat(np.arange(len(starts)), np.diff(starts, append=rows))
+
+
+def fit_directions(xy: np.ndarray, starts: np.ndarray, settings: BoxFitSettings) -> np.ndarray:
+    """(M,) direction of each group's rectangle in rad, in [0, pi/2) give or take a search step; xy is (N, 2), m."""
+    if not len(starts):
+        return np.zeros(0)
+    group = group_of_row(starts, len(xy))
+    # Near the middle of its group: float32 keeps millimetres, and rectangles do not depend on where they stand.
+    counts = np.diff(starts, append=len(xy))
+    middle = np.add.reduceat(xy, starts, axis=0) / counts[:, None]
+    local = (xy - middle[group]).astype(np.float32)
+    step = np.pi / 2 / settings.directions
+    first = np.broadcast_to(np.arange(settings.directions)[:, None] * step, (settings.directions, 1))
+    score = _closeness(local, group, starts, first, settings.closeness)
+    best = np.argmax(score, axis=0)
+    direction, top = first[best, 0], np.take_along_axis(score, best[None], 0)[0]
+    for _ in range(_REFINEMENTS):
+        step /= 2
+        sides = np.stack([direction - step, direction + step])
+        score = _closeness(local, group, starts, sides, settings.closeness)
+        for side, value in zip(sides, score, strict=True):
+            better = value > top
+            direction, top = np.where(better, side, direction), np.where(better, value, top)
+    return direction
+
+
+def bounding_rectangles(
+    xy: np.ndarray, starts: np.ndarray, direction: np.ndarray, strays: np.ndarray | None = None
+) -> Rectangles:
+    """The smallest rectangles along `direction` (M,) rad that hold each group's points (N, 2), m.
+
+    `strays`: (M,) how many points of each group may lie outside of each side; none unless given.
+    """
+    if not len(starts):
+        return Rectangles(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+    counts = np.diff(starts, append=len(xy))
+    c, s = np.cos(direction), np.sin(direction)
+    low, high = np.empty((len(starts), 2)), np.empty((len(starts), 2))
+    x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
+    cosine, sine = np.repeat(c.astype(xy.dtype), counts), np.repeat(s.astype(xy.dtype), counts)
+    for i, (ux, uy) in enumerate(((cosine, sine), (-sine, cosine))):
+        along = x * ux + y * uy
+        if strays is None:
+            low[:, i], high[:, i] = np.minimum.reduceat(along, starts), np.maximum.reduceat(along, starts)
+        else:
+            # Sorting numbers of group and place is several times as fast as sorting places with their groups.
+            key = (np.repeat(np.arange(len(starts)), counts) << 32) | np.rint(along * np.float64(_STEPS) + _OFFSET).astype(np.int64)
+            key.sort()
+            low[:, i] = ((key[starts + strays] & 0xFFFFFFFF) - _OFFSET) / _STEPS
+            high[:, i] = ((key[starts + counts - 1 - strays] & 0xFFFFFFFF) - _OFFSET) / _STEPS
+    middle, size = 0.5 * (low + high), high - low
+    center = np.stack([c * middle[:, 0] - s * middle[:, 1], s * middle[:, 0] + c * middle[:, 1]], axis=1)
+    turned = size[:, 1] > size[:, 0]
+    return Rectangles(center, np.where(turned[:, None], size[:, ::-1], size), direction + turned * (np.pi / 2))
+
+
+def _closeness(
+    xy: np.ndarray, group: np.ndarray, starts: np.ndarray, directions: np.ndarray, closest: float
+) -> np.ndarray:
+    """(A, M) sum over each group's points of 1 / distance to the nearest edge, for (A, M) or (A, 1) directions."""
+    c, s = np.cos(directions).astype(np.float32), np.sin(directions).astype(np.float32)
+    if directions.shape[1] > 1:
+        c, s = c[:, group], s[:, group]
+    nearest = None
+    for ux, uy in ((c, s), (-s, c)):
+        along = ux * xy[:, 0] + uy * xy[:, 1]
+        low, high = np.minimum.reduceat(along, starts, axis=1), np.maximum.reduceat(along, starts, axis=1)
+        half = (0.5 * (high - low))[:, group]
+        along -= (0.5 * (high + low))[:, group]
+        np.abs(along, out=along)
+        np.subtract(half, along, out=along)
+        nearest = along if nearest is None else np.minimum(nearest, along, out=nearest)
+    np.maximum(nearest, np.float32(closest), out=nearest)
+    np.reciprocal(nearest, out=nearest)
+    return np.add.reduceat(nearest, starts, axis=1)
