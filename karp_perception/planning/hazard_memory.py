@@ -1,0 +1,79 @@
+"""Confirmation of hazards over frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from karp_perception.core import EgoState
+from karp_perception.core.geometry import invert_pose, transform_points
+from karp_perception.planning.hazards import Hazard, HazardSettings
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A hazard of an earlier frame: where it is in `odom`, in how many frames it was seen, s since then."""
+
+    place: np.ndarray
+    frames: int
+    unseen: float
+    hazard: Hazard
+
+
+class HazardMemory:
+    """Confirms new hazards and keeps vanished ones for a moment, so that one bad frame changes nothing.
+
+    A hazard seen for the first time counts once it is seen again in about the same place; at once where the caller says
+    that waiting a frame would cost comfort, and in the very first frame.
+    """
+
+    def __init__(self, settings: HazardSettings) -> None:
+        self._settings = settings
+        self._known: list[_Known] = []
+        self._started = False
+
+    def filtered(self, hazards: list[Hazard], urgent: list[bool], ego: EgoState, dt: float) -> list[Hazard]:
+        """The hazards that count now, dt s after the last call, nearest first."""
+        settings, T = self._settings, ego.T_odom_base
+        known, result, used = [], [], set()
+        for hazard, now in zip(hazards, urgent, strict=True):
+            place = _moved(T, hazard.place)
+            k = self._recognise(hazard, place, dt, used)
+            used.add(k)
+            frames = 1 if k is None else self._known[k].frames + 1
+            if not self._started:
+                frames = settings.confirm_frames
+            known.append(_Known(place, frames, 0.0, hazard))
+            if frames >= settings.confirm_frames or now:
+                result.append(hazard)
+        back = invert_pose(T)
+        for k, old in enumerate(self._known):
+            unseen = old.unseen + dt
+            if k in used or old.frames < settings.confirm_frames or unseen > settings.hold:
+                continue
+            here = _moved(back, old.place)
+            travelled = old.hazard.place[0] - float(here[0])
+            gap = max(old.hazard.gap - travelled + old.hazard.speed * dt, 0.0)
+            hazard = replace(old.hazard, gap=gap, place=(float(here[0]), float(here[1])))
+            known.append(_Known(old.place, old.frames, unseen, hazard))
+            result.append(hazard)
+        self._known, self._started = known, True
+        return sorted(result, key=Hazard.order)
+
+    def _recognise(self, hazard: Hazard, place: np.ndarray, dt: float, used: set[int | None]) -> int | None:
+        """Index of the same hazard in the last frame: by its track, else the nearest in about the same place."""
+        free = [k for k in range(len(self._known)) if k not in used]
+        if hazard.track_id is not None:
+            for k in free:
+                if self._known[k].hazard.track_id == hazard.track_id:
+                    return k
+        reach = self._settings.same_place + abs(hazard.speed) * dt
+        away = {k: float(np.hypot(*(self._known[k].place - place))) for k in free}
+        nearest = min(away, key=lambda k: away[k], default=None)
+        return nearest if nearest is not None and away[nearest] < reach else None
+
+
+def _moved(T: np.ndarray, place: np.ndarray | tuple[float, float]) -> np.ndarray:
+    """(2,) a point of the ground in another frame."""
+    return transform_points(T, np.array([[place[0], place[1], 0.0]]))[0, :2]

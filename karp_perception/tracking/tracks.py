@@ -1,0 +1,119 @@
+"""The table of tracks: everything a tracker knows of N things, as arrays with one row a track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy.special import expit
+
+from karp_perception.core import CLASS_NAMES, Boxes, ObjectClass
+from karp_perception.tracking.motion import Motion
+
+
+@dataclass
+class Tracks:
+    """N tracks in the `odom` frame.
+
+    Attributes:
+        motion: position and velocity of the centres.
+        track_id: (N,).
+        z: (N,) height of the centres, m, and z_variance (N,), m².
+        size: (N, 3) m.
+        yaw: (N,) rad, and yaw_variance (N,), rad².
+        against: (N,) recent share of detections that point the other way, in [0, 1].
+        evidence: (N, 10) recent detection scores by class.
+        existence: (N,) log odds that the thing exists.
+        confirmed: (N,) whether it was ever sure enough to report.
+        whole: (N,) whether a detection has given the whole box (True) or only visible parts are known.
+        age, unseen: (N,) s.
+    """
+
+    motion: Motion
+    track_id: np.ndarray
+    z: np.ndarray
+    z_variance: np.ndarray
+    size: np.ndarray
+    yaw: np.ndarray
+    yaw_variance: np.ndarray
+    against: np.ndarray
+    evidence: np.ndarray
+    existence: np.ndarray
+    confirmed: np.ndarray
+    whole: np.ndarray
+    age: np.ndarray
+    unseen: np.ndarray
+
+    @classmethod
+    def empty(cls) -> Tracks:
+        """No tracks."""
+        none = np.zeros(0)
+        motion = Motion.born(np.zeros((0, 2)), np.zeros((0, 2, 2)), none, none)
+        return cls.born(Boxes.empty("odom"), motion, np.zeros(0, np.int64), none, none, none)
+
+    @classmethod
+    def born(
+        cls,
+        boxes: Boxes,
+        motion: Motion,
+        track_id: np.ndarray,
+        z_variance: np.ndarray,
+        yaw_variance: np.ndarray,
+        existence: np.ndarray,
+    ) -> Tracks:
+        """New tracks of measured boxes (N rows, `odom`)."""
+        n = len(boxes)
+        evidence = np.zeros((n, len(CLASS_NAMES)))
+        classed = np.flatnonzero(boxes.label >= 0)
+        evidence[classed, boxes.label[classed]] = boxes.score[classed]
+        return cls(
+            motion=motion,
+            track_id=track_id,
+            z=boxes.center[:, 2].copy(),
+            z_variance=z_variance.copy(),
+            size=boxes.size.copy(),
+            yaw=boxes.yaw.copy(),
+            yaw_variance=yaw_variance.copy(),
+            against=np.zeros(n),
+            evidence=evidence,
+            existence=existence.copy(),
+            confirmed=np.zeros(n, bool),
+            whole=boxes.label >= 0,
+            age=np.zeros(n),
+            unseen=np.zeros(n),
+        )
+
+    def __len__(self) -> int:
+        return len(self.track_id)
+
+    def take(self, rows: np.ndarray) -> Tracks:
+        """Those rows alone (mask or index)."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Tracks(**{n: c.take(rows) if isinstance(c, Motion) else c[rows] for n, c in columns.items()})
+
+    def joined(self, other: Tracks) -> Tracks:
+        """These rows and then those of `other`."""
+        columns = {}
+        for f in fields(self):
+            a, b = getattr(self, f.name), getattr(other, f.name)
+            columns[f.name] = a.joined(b) if isinstance(a, Motion) else np.concatenate([a, b])
+        return Tracks(**columns)
+
+    @property
+    def label(self) -> np.ndarray:
+        """(N,) the class with most evidence; UNKNOWN without any."""
+        if len(self) == 0:
+            return np.zeros(0, np.int64)
+        return np.where(self.evidence.max(axis=1) > 0, self.evidence.argmax(axis=1), ObjectClass.UNKNOWN)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(N,) that the thing exists."""
+        return expit(self.existence)
+
+    def boxes(self) -> Boxes:
+        """The tracks as boxes in `odom`, score = probability that they exist."""
+        mean, _ = self.motion.mixed()
+        center = np.column_stack([mean[:, :2], self.z])
+        return Boxes(center, self.size, self.yaw, mean[:, 2:], self.label, self.probability, frame="odom")
