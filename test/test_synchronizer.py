@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,9 @@ def accounted(sync: Synchronizer, sent: dict[str, int]) -> None:
 
 def test_each_anchor_gets_the_nearest_message_of_every_other():
     sync = Synchronizer("lidar", ["left", "right"])
-    out = feed(sync, [*stream("lidar", 100, 10), *stream("left", 100, 10, phase=10), *stream("right", 100, 10, phase=-20)])
+    out = feed(
+        sync, [*stream("lidar", 100, 10), *stream("left", 100, 10, phase=10), *stream("right", 100, 10, phase=-20)]
+    )
     out += [(0, bundle) for bundle in sync.flush()]
     assert len(out) == 10
     for i, (_, bundle) in enumerate(out):
@@ -65,7 +68,8 @@ def test_a_bundle_leaves_when_the_last_input_comes_once_the_pace_is_known():
 def test_an_expected_offset_moves_the_wanted_time():
     sync = Synchronizer("lidar", ["camera"], SynchronizerSettings(tolerance=0.02), {"camera": 0.06})
     out = feed(sync, [*stream("lidar", 100, 10), *stream("camera", 100, 10, phase=65)])
-    assert all(stamps(bundle, "camera") == (bundle.stamp_ns - START) // MS + 65 for _, bundle in out) and len(out) >= 9
+    assert all(stamps(bundle, "camera") == (bundle.stamp_ns - START) // MS + 65 for _, bundle in out)
+    assert len(out) >= 9
 
 
 def test_a_camera_at_half_the_rate_is_with_every_second_sweep_and_is_not_waited_for_between():
@@ -109,7 +113,8 @@ def test_an_input_that_never_comes_delays_only_the_first_bundles():
         out += [(now, bundle) for bundle in sync.poll(START + now * MS)]
     waits = [now - (bundle.stamp_ns - START) // MS for now, bundle in out]
     assert waits == [limit] * 3 + [0] * 7
-    assert sync.silent() == ["dead"] and sync.missing == {"camera": 0, "dead": 10}
+    assert sync.silent() == ["dead"]
+    assert sync.missing == {"camera": 0, "dead": 10}
 
 
 def test_a_silent_input_is_waited_for_again_when_it_speaks():
@@ -117,7 +122,8 @@ def test_a_silent_input_is_waited_for_again_when_it_speaks():
     feed(sync, stream("lidar", 100, 6))
     assert sync.silent() == ["camera"]
     out = feed(sync, [(600, "lidar", 600), (590, "camera", 590), (630, "camera", 690), (700, "lidar", 700)])
-    assert [stamps(bundle, "camera") for _, bundle in out] == [590] and sync.silent() == []
+    assert [stamps(bundle, "camera") for _, bundle in out] == [590]
+    assert sync.silent() == []
     assert [stamps(bundle, "camera") for bundle in sync.poll(START + 750 * MS)] == [690]
 
 
@@ -127,7 +133,8 @@ def test_the_time_limit_counts_from_the_arrival_of_the_anchor():
     assert sync.deadline_ns() == START + 400 * MS
     assert sync.poll(START + 399 * MS) == []
     (bundle,) = sync.poll(START + 400 * MS)
-    assert bundle.payloads == {"lidar": "sweep", "camera": None} and sync.deadline_ns() is None
+    assert bundle.payloads == {"lidar": "sweep", "camera": None}
+    assert sync.deadline_ns() is None
 
 
 def test_drop_reasons():
@@ -167,14 +174,20 @@ def test_a_recording_that_starts_over_goes_on_being_matched(first_to_jump):
         out += feed(sync, events)  # /clock jumps back too: arrivals start over
     out += [(0, bundle) for bundle in sync.flush()]
     whole = [bundle for _, bundle in out if bundle.payloads["camera"] is not None]
-    assert len(whole) >= 3 * 30 - 3 and len(out) >= 3 * 30 - 2
+    assert len(whole) >= 3 * 30 - 3
+    assert len(out) >= 3 * 30 - 2
     accounted(sync, {"lidar": 90, "camera": 90})
     assert set(sync.counters["lidar"].dropped) <= {"time_jumped_back"}
 
 
 def test_one_stamp_from_the_far_future_does_not_silence_an_input():
     sync = Synchronizer("lidar", ["camera"], SynchronizerSettings(time_limit=0.05))
-    events = [*stream("lidar", 100, 10), *stream("camera", 100, 10), (350, "lidar", 10_000_000), (450, "camera", 10_000_000)]
+    events = [
+        *stream("lidar", 100, 10),
+        *stream("camera", 100, 10),
+        (350, "lidar", 10_000_000),
+        (450, "camera", 10_000_000),
+    ]
     out = feed(sync, events)
     out += [(0, bundle) for bundle in sync.flush()]
     assert sum(bundle.payloads["camera"] is not None for _, bundle in out) >= 8
@@ -187,7 +200,8 @@ def test_a_changed_rate_is_followed():
     out = feed(sync, [*events, *[(a + 2, "camera", s) for a, _, s in events]])
     out += [(0, bundle) for bundle in sync.flush()]
     masked = [(bundle.stamp_ns - START) // MS for _, bundle in out if bundle.payloads["camera"] is None]
-    assert len(out) == 70 and len(masked) <= 2
+    assert len(out) == 70
+    assert len(masked) <= 2
 
 
 def test_wrong_names_are_refused():
@@ -236,7 +250,7 @@ def test_invariants_hold_whatever_comes(events, tolerance, limit, queue, offset)
             assert abs(gap) <= (0 if name == "lidar" else tolerance * 1e9)
     for name in ("left", "right"):
         assert sync.missing[name] == len(bundles) - sync.counters[name].used
-    jumps = sum(b.stamp_ns <= a.stamp_ns for a, b in zip(bundles, bundles[1:], strict=False))
+    jumps = sum(b.stamp_ns <= a.stamp_ns for a, b in itertools.pairwise(bundles))
     backward = [s for name, s, _ in events if name == "lidar" and s > 0]
     assert jumps <= sum(b < a - 1000 for a, b in _with_maximum(backward)), "order may break only where time jumped back"
 
@@ -260,7 +274,7 @@ def _with_maximum(values: list[int]) -> list[tuple[int, int]]:
 def test_with_jitter_delays_and_losses_every_message_that_has_a_partner_finds_it(jitter, delays, drops):
     """Lidar and camera at 10 Hz, stamps jittered by 12 ms, up to 60 ms of delay, a third of the images lost."""
     came = [i for i in range(60) if i not in drops]
-    steps = [b - a for a, b in zip(came, came[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(came)]
     # Five gaps in a row are another rate, not losses.
     assume(all(min(steps[i : i + 5]) == 1 for i in range(len(steps) - 4)))
     sync = Synchronizer("lidar", ["camera"], SynchronizerSettings(tolerance=0.03, time_limit=0.15))

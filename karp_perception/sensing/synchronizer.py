@@ -38,17 +38,27 @@ class SynchronizerSettings(Settings):
     """How long to wait and what counts as the same moment."""
 
     tolerance: float = setting(
-        0.05, "largest distance of a match from the wanted time; about half the anchor's period", unit="s", low=1e-4, high=10.0
+        0.05,
+        "largest distance of a match from the wanted time; about half the anchor's period",
+        unit="s",
+        low=1e-4,
+        high=10.0,
     )
     time_limit: float = setting(
         0.1, "longest wait for other inputs after an anchor has arrived", unit="s", low=0.0, high=10.0
     )
-    queue_size: int = setting(20, "messages kept of each input; the oldest is dropped", unit="messages", low=1, high=1000)
+    queue_size: int = setting(
+        20, "messages kept of each input; the oldest is dropped", unit="messages", low=1, high=1000
+    )
     silent_after: int = setting(
         3, "bundles in a row without an input, and no sign of it, until it is no longer waited for", low=1, high=1000
     )
     jump_back: float = setting(
-        1.0, "an input's stamp this much older than its newest means that time has jumped back", unit="s", low=1e-3, high=3600.0
+        1.0,
+        "an input's stamp this much older than its newest means that time has jumped back",
+        unit="s",
+        low=1e-3,
+        high=3600.0,
     )
 
 
@@ -136,8 +146,8 @@ class Synchronizer:
 
     Attributes:
         counters: by input; `received == used + dropped` holds at any moment, for messages whose fate is known, and for
-            all of them after `flush`. Reasons: unmatched, superseded (another message of the input was nearer), too_late
-            (its bundle had left), out_of_order (an anchor older than one released), duplicate_stamp, queue_full,
+            all of them after `flush`. Reasons: unmatched, superseded (another message of the input was nearer),
+            too_late (its bundle had left), out_of_order (an anchor older than one released), duplicate_stamp, queue_full,
             absurd_stamp, time_jumped_back.
         missing: by input, how many bundles left without it.
     """
@@ -165,7 +175,7 @@ class Synchronizer:
         self._released: int | None = None  # stamp of the last bundle
         self._lock = threading.Lock()
         self.counters: dict[str, Counters] = {name: i.counters for name, i in self._inputs.items()}
-        self.missing: Counter[str] = Counter({name: 0 for name in others})
+        self.missing: Counter[str] = Counter(dict.fromkeys(others, 0))
 
     def add(self, name: str, stamp_ns: int, payload: object, arrival_ns: int) -> None:
         """Takes one message. Bad ones are counted and dropped, never raised.

@@ -33,7 +33,7 @@ _Step = "np.ndarray | tuple[_Edge, bool]"
 class _Edge:
     """The pose of one frame in its parent, over time."""
 
-    __slots__ = ("parent", "child", "static", "stamps", "poses")
+    __slots__ = ("child", "parent", "poses", "stamps", "static")
 
     def __init__(self, parent: str, child: str, static: bool) -> None:
         self.parent, self.child, self.static = parent, child, static
@@ -289,10 +289,12 @@ class TransformBuffer:
 
     def _out_of_range(self, target: str, source: str, stamp: int, edge: _Edge) -> str:
         late = (stamp - edge.stamps[-1]) / 1e9
-        miss = f"{late:.3f} s after its newest" if late > 0 else f"{(edge.stamps[0] - stamp) / 1e9:.3f} s before its oldest"
+        early = (edge.stamps[0] - stamp) / 1e9
+        miss = f"{late:.3f} s after its newest" if late > 0 else f"{early:.3f} s before its oldest"
         return (
-            f"no transform from {source!r} to {target!r} at {stamp / 1e9:.9f}: {edge.parent!r} -> {edge.child!r} is known "
-            f"{_range(edge)}, the asked time is {miss}, and nothing is extrapolated; frames: {_listing(self._frame_list())}"
+            f"no transform from {source!r} to {target!r} at {stamp / 1e9:.9f}: {edge.parent!r} -> {edge.child!r} "
+            f"is known {_range(edge)}, the asked time is {miss}, and nothing is extrapolated; "
+            f"frames: {_listing(self._frame_list())}"
         )
 
 
