@@ -58,7 +58,7 @@ def pip(
             if watch:
                 watch(line)
     if process.returncode:
-        said = [line.strip() for line in lines if line.startswith("ERROR")] or lines[-1:]
+        said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-1:]
         raise SetupError(
             f"pip {arguments[0]}: {said[0].strip() if said else 'no output'} (see {log_file.relative_to(ROOT)})"
         )
