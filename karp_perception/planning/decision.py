@@ -105,16 +105,20 @@ class DecisionFilter:
     def __init__(self, settings: DecisionSettings) -> None:
         self._settings = settings
         self._kind: DecisionKind | None = None
+        self._target: int | None = None
         self._calmer = 0
 
     def filtered(self, decision: Decision, target: Hazard | None, speed: float) -> Decision:
-        """`decision`, or the last kind of decision where it was more cautious a moment ago and still has its object."""
+        """`decision`, or the last kind where that was more cautious a moment ago and for the same object."""
         last = self._kind
         if last is None or _CAUTION[decision.kind] >= _CAUTION[last]:
-            self._kind, self._calmer = decision.kind, 0
-            return decision
+            return self._taken(decision)
         self._calmer += 1
-        if self._calmer >= self._settings.calm_frames or target is None or last == DecisionKind.NO_INPUT:
-            self._kind, self._calmer = decision.kind, 0
-            return decision
+        other = target is None or target.track_id != self._target
+        if self._calmer >= self._settings.calm_frames or other or last == DecisionKind.NO_INPUT:
+            return self._taken(decision)
         return describe(last, target, speed, self._settings.standing)
+
+    def _taken(self, decision: Decision) -> Decision:
+        self._kind, self._target, self._calmer = decision.kind, decision.target_id, 0
+        return decision

@@ -21,6 +21,7 @@ class HazardSettings(Settings):
     slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
     crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
     least_probability: float = setting(0.1, "paths less likely are not looked at", low=0.0, high=1.0)
+    settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
     look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
@@ -116,7 +117,8 @@ def _tracked(
     across_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", left, covariance, left), 1e-6))
     least = settings.speed_significance
     along = np.where(np.abs(along) > np.maximum(least * along_deviation, settings.slowest), along, 0.0)
-    moves_across = np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed)
+    settled = (boxes.label >= 0) | (objects.age >= settings.settled)
+    moves_across = settled & (np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed))
     crosses = moves_across & (np.abs(across) > np.abs(along))
     found = []
     for i in rows:
@@ -159,7 +161,7 @@ def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettin
     half_d = length * np.abs(np.sin(turn)) + width * np.abs(np.cos(turn))
     right, left = (a.reshape(k, t) for a in corridor.reach(s.ravel(), corridor.margin))
     front = corridor.vehicle.front
-    inside = (d - half_d < left) & (d + half_d > right) & (s + half_s > front) & (s - half_s < corridor.length)
+    inside = (d - half_d < left) & (d + half_d > right) & (s > front) & (s - half_s < corridor.length)
     if not inside.any():
         return None
     when = np.flatnonzero(inside.any(axis=0))

@@ -37,6 +37,7 @@ class MotionSettings(Settings):
     starts: float = setting(0.05, "how often a standing thing starts to move", unit="1/s", low=0.0, high=5.0)
     stops: float = setting(0.1, "how often a moving thing comes to stand", unit="1/s", low=0.0, high=5.0)
     start_speed: float = setting(2.0, "standard deviation of the speed of what just started", unit="m/s", low=0.1)
+    evidence: float = setting(2.0, "most log odds for or against moving from one measurement", low=0.1, high=50.0)
     creep: float = setting(0.1, "drift that still counts as standing, odometry's included", unit="m/sqrt(s)", low=0.001)
 
     def by_class(self) -> np.ndarray:
@@ -120,26 +121,30 @@ class Motion:
         self.mean, self.covariance = moving
         self.still_mean, self.still_covariance = still
 
-    def update(self, rows: np.ndarray, position: np.ndarray, noise: np.ndarray) -> None:
-        """Joins measured positions (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,)."""
+    def update(self, rows: np.ndarray, position: np.ndarray, noise: np.ndarray, evidence: float) -> None:
+        """Joins measured positions (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,).
+
+        `evidence` bounds what one measurement says about moving (log odds): boxes have outliers that no normal
+        distribution expects, and one of them must not make a standing thing move.
+        """
         mean, covariance, moved = kalman.update(self.mean[rows], self.covariance[rows], position, noise, _POSITION)
         still_mean, still_covariance, stood = kalman.update(
             self.still_mean[rows], self.still_covariance[rows], position, noise, _EYE
         )
         self.mean[rows], self.covariance[rows] = mean, covariance
         self.still_mean[rows], self.still_covariance[rows] = still_mean, still_covariance
-        self._weigh(rows, moved, stood)
+        self._weigh(rows, moved - stood, evidence)
 
-    def update_velocity(self, rows: np.ndarray, velocity: np.ndarray, noise: np.ndarray) -> None:
-        """Joins measured velocities (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,)."""
+    def update_velocity(self, rows: np.ndarray, velocity: np.ndarray, noise: np.ndarray, evidence: float) -> None:
+        """Joins measured velocities (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,), as `update`."""
         mean, covariance, moved = kalman.update(self.mean[rows], self.covariance[rows], velocity, noise, _VELOCITY)
         self.mean[rows], self.covariance[rows] = mean, covariance
-        self._weigh(rows, moved, kalman.log_density(velocity, noise))
+        self._weigh(rows, moved - kalman.log_density(velocity, noise), evidence)
 
-    def _weigh(self, rows: np.ndarray, moved: np.ndarray, stood: np.ndarray) -> None:
-        """Bayes' rule on the two hypotheses, for log-likelihoods (M,)."""
+    def _weigh(self, rows: np.ndarray, odds: np.ndarray, evidence: float) -> None:
+        """Bayes' rule on the two hypotheses, for log odds (M,) of moving."""
         prior = self.moving[rows]
-        advantage = np.exp(np.clip(moved - stood, -50.0, 50.0)) * prior
+        advantage = np.exp(np.clip(odds, -evidence, evidence)) * prior
         self.moving[rows] = advantage / (advantage + (1 - prior))
 
     def log_likelihood(self, rows: np.ndarray, position: np.ndarray, noise: np.ndarray) -> np.ndarray:

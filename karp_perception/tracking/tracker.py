@@ -44,10 +44,11 @@ class TrackerSettings(Settings):
     class_weight: float = setting(3.0, "cost of another class", low=0.0, high=20.0)
     same_overlap: float = setting(0.5, "common area from which two boxes are one thing", low=0.05, high=1.0)
     birth_score: float = setting(0.3, "a detection below it only updates tracks", low=0.0, high=1.0)
-    confirm: float = setting(0.7, "existence probability that is reported", low=0.0, high=1.0)
+    confirm: float = setting(0.7, "existence probability from which a track is reported", low=0.0, high=1.0)
+    report: float = setting(0.3, "and below which it no longer is", low=0.0, high=1.0)
     forget: float = setting(0.15, "existence probability that ends a track", low=0.0, high=1.0)
     most_existence: float = setting(0.98, "existence probability is kept below", low=0.5, high=0.999999)
-    missed: float = setting(6.0, "loss of log odds while in plain view but not measured", unit="1/s", low=0.0)
+    missed: float = setting(12.0, "loss of log odds while in plain view but not measured", unit="1/s", low=0.0)
     hidden: float = setting(1.0, "the same while something stands in front", unit="1/s", low=0.0)
     longest_unseen: float = setting(3.0, "a track ends after", unit="s", low=0.0, high=60.0)
     grow: float = setting(0.4, "how quickly a part's size follows a larger one", low=0.01, high=1.0)
@@ -155,6 +156,9 @@ class Tracker:
         """The pairs that are taken, and the log-likelihood of each."""
         settings, motion = self.settings, self._tracks.motion
         likelihood = motion.log_likelihood(pairs.track, pairs.position, pairs.noise)
+        # An end that is none makes the noise wide, not the match less likely: as dense as for a well seen face.
+        width = np.linalg.det(pairs.noise) / settings.face_deviation**4
+        likelihood = likelihood + 0.5 * np.log(np.maximum(width, 1.0))
         cost = settings.overlap_weight * (1 - np.minimum(pairs.overlap, 1.0)) + settings.class_weight * other_class
         cost = cost + settings.size_weight * np.abs(np.log(pairs.extent.prod(axis=1) / area[pairs.track])) - likelihood
         taken = association.assign(pairs.track, pairs.box, cost, -np.log(settings.birth_density))
@@ -176,7 +180,7 @@ class Tracker:
         other = (label[pairs.track] != boxes.label[pairs.box]) & (label[pairs.track] != _UNKNOWN)
         pairs, likelihood = self._match(pairs, other, tracks.size[:, 0] * tracks.size[:, 1])
         rows, box = pairs.track, pairs.box
-        tracks.motion.update(rows, pairs.position, pairs.noise)
+        tracks.motion.update(rows, pairs.position, pairs.noise, settings.motion.evidence)
         fresh = ~tracks.whole[rows]  # so far only parts were known: the whole box replaces them, which is no motion
         tracks.motion.place(rows[fresh], boxes.center[box[fresh], :2], position_noise[box[fresh]])
         tracks.size[rows[fresh]], tracks.yaw[rows[fresh]] = boxes.size[box[fresh]], boxes.yaw[box[fresh]]
@@ -224,7 +228,7 @@ class Tracker:
         rest = pairs.take(np.flatnonzero(~detected[pairs.track] & ~used[pairs.box]))
         taken, likelihood = self._match(rest, np.zeros(len(rest)), tracks.size[:, 0] * tracks.size[:, 1])
         rows, box = taken.track, taken.box
-        tracks.motion.update(rows, taken.position, taken.noise)
+        tracks.motion.update(rows, taken.position, taken.noise, settings.motion.evidence)
         self._join_extent(taken, boxes)
         self._believe(rows, likelihood)
         seen[rows], index[rows], used[box] = True, box, True
@@ -289,7 +293,8 @@ class Tracker:
         variance = np.full((len(box), 2), self.settings.detection_speed_deviation**2)
         if boxes.variance is not None:
             variance = np.maximum(boxes.variance[box, 7:9], 1e-4)
-        self._tracks.motion.update_velocity(rows, boxes.velocity[box], variance[:, :, None] * np.eye(2))
+        noise, evidence = variance[:, :, None] * np.eye(2), self.settings.motion.evidence
+        self._tracks.motion.update_velocity(rows, boxes.velocity[box], noise, evidence)
 
     def _detection_noise(self, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the centres (N, 2, 2) and variance of the yaws (N,) of detections."""
@@ -334,7 +339,7 @@ class Tracker:
 
     def _report(self, ego: EgoState, ahead: float, index: np.ndarray) -> Objects:
         """Confirmed tracks as Objects in `base_link` of `ego`, `ahead` seconds from the tracks' own time."""
-        rows = np.flatnonzero(self._tracks.confirmed)
+        rows = np.flatnonzero(self._tracks.confirmed & (self._tracks.probability >= self.settings.report))
         tracks, index = self._tracks.take(rows), index[rows]
         if len(tracks) == 0:
             return replace(Objects.empty(), prediction_step=self.settings.prediction.step)
