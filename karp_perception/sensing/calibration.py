@@ -24,8 +24,8 @@ from karp_perception.sensing.messages import attribute, integer, text
 _SUBJECT = "CameraInfo"
 _REASON = "invalid_calibration"
 _ADVICE = "calibrate the camera (ros2 run camera_calibration cameracalibrator) and load the result into its driver"
-# A focal length in units of the longer side. 0.05 would be a view of 168 degrees through a pinhole, or all around through
-# a fisheye; 1000 one of 3 minutes of arc. Focal lengths in mm, or in parts of the image, lie outside.
+# A focal length in units of the longer side. 0.05 would be a view of 168 degrees through a pinhole, or all around
+# through a fisheye; 1000 one of 3 minutes of arc. Focal lengths in mm, or in parts of the image, lie outside.
 _FOCAL_RANGE = (0.05, 1000.0)
 _LARGEST_ASPECT = 5.0  # of pixels
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,9 +50,12 @@ TIME_FIELDS = (
 _KNOWN_FIELDS = frozenset(("x", "y", "z", *INTENSITY_FIELDS, *TIME_FIELDS))
 _SUBJECT = "PointCloud2"
 _MALFORMED = "malformed_points"
-# sensor_msgs/PointField datatype -> numpy type without byte order.
-_DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+# sensor_msgs/PointField datatype (less 1) -> numpy type, for little and big endian.
+_NUMBERS = ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
+_DATATYPES = {order: tuple(np.dtype(order + number) for number in _NUMBERS) for order in "<>"}
 _NATIVE_FLOAT = np.dtype(np.float32)
+_XYZ_FLAGS = np.array([True, True, True, False]).view(np.uint32)[0]
+_PART = 1 << 14  # points
 _US_PER_S, _NS_PER_S = 10**6, 10**9
 _UNITS_PER_S = (1, 10**3, _US_PER_S, _NS_PER_S)
 _SHORTEST_SWEEP_S, _LONGEST_SWEEP_S = 0.01, 2.0
@@ -74,17 +77,13 @@ class PointCloud:
     received: int
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     """Where one number of every point lies."""
 
     name: str
     offset: int
     dtype: np.dtype
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.dtype.itemsize
+    end: int
 
 
 def decode_pointcloud(message: Any, *, intensity_full_scale: float | None = None) -> PointCloud:
@@ -104,11 +103,7 @@ def decode_pointcloud(message: Any, *, intensity_full_scale: float | None = None
     points = _points(data, count, step, [columns[name] for name in ("x", "y", "z")], intensity)
     values = None if time_column is None else _view(data, count, step, time_column)
 
-    # One pass over memory instead of a mask: the sum of squares is finite only where every number is.
-    flat = points.reshape(-1)
-    with np.errstate(all="ignore"):
-        all_finite = bool(np.isfinite(np.dot(flat, flat)))
-    if not all_finite:
+    if not _all_finite(points):
         points, values = _without_invalid(points, values)
     if intensity_full_scale is not None:
         points = _with_unit_intensity(points, intensity_full_scale)
@@ -170,16 +165,18 @@ def _columns(message: Any, step: int) -> dict[str, _Column]:
 
 def _column(field: Any, name: str, order: str, step: int, subject: str) -> _Column:
     datatype = integer(field, "datatype", subject, _MALFORMED)
-    if datatype not in _DATATYPES:
+    if not 1 <= datatype <= len(_NUMBERS):
         raise InvalidInput(subject, "a datatype from 1 (INT8) to 8 (FLOAT64)", datatype, reason=_MALFORMED)
     # Some publishers leave the count at 0; PCL takes that for 1 as well.
     count = integer(field, "count", subject, _MALFORMED)
     if count > 1:
         raise InvalidInput(subject, "a count of 1", count, reason=_MALFORMED)
-    column = _Column(name, integer(field, "offset", subject, _MALFORMED), np.dtype(order + _DATATYPES[datatype]))
-    if column.end > step:
-        raise InvalidInput(subject, f"to end within point_step = {step}", f"end {column.end}", reason=_MALFORMED)
-    return column
+    dtype = _DATATYPES[order][datatype - 1]
+    offset = integer(field, "offset", subject, _MALFORMED)
+    end = offset + dtype.itemsize
+    if end > step:
+        raise InvalidInput(subject, f"to end within point_step = {step}", f"end {end}", reason=_MALFORMED)
+    return _Column(name, offset, dtype, end)
 
 
 def _first(columns: Mapping[str, _Column], names: tuple[str, ...]) -> _Column | None:
@@ -215,16 +212,34 @@ def _points(data: np.ndarray, count: int, step: int, xyz: list[_Column], intensi
     return points
 
 
+def _all_finite(points: np.ndarray) -> bool:
+    """Whether every number is finite. May also say no where numbers beyond 1e16 are among them."""
+    # One pass over memory instead of a mask: a sum of squares that is finite has only finite parts.
+    flat = points.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(flat, flat)))
+
+
 def _without_invalid(points: np.ndarray, values: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Only the points (and their times) with finite x, y, z; an intensity that is not finite becomes 0."""
-    finite = np.isfinite(points)
-    keep = finite[:, 0] & finite[:, 1] & finite[:, 2]
-    bad_intensity = not finite[:, 3].all()
-    # Blocks of 16 bytes again: boolean indexing of rows is several times slower.
-    points = points.view("V16").reshape(-1)[keep].view(np.float32).reshape(-1, 4)
-    if bad_intensity:
-        points[~np.isfinite(points[:, 3]), 3] = 0.0
-    return points, None if values is None else values[keep]
+    kept = np.empty_like(points)
+    times = None if values is None else np.empty(len(values), values.dtype.newbyteorder("="))
+    count = 0
+    # In parts that fit the cache: large temporaries cost more than the work on them.
+    for start in range(0, len(points), _PART):
+        part = points[start : start + _PART]
+        # The four flags of a point as one number, and rows by index: several times as fast as masks over rows.
+        flags = np.isfinite(part).view(np.uint32)[:, 0]
+        rows = np.flatnonzero((flags & _XYZ_FLAGS) == _XYZ_FLAGS)
+        end = count + len(rows)
+        part.take(rows, axis=0, out=kept[count:end], mode="clip")
+        if times is not None:
+            times[count:end] = values[start : start + _PART].take(rows)
+        count = end
+    kept = kept[:count]
+    if not _all_finite(kept):
+        kept[~np.isfinite(kept[:, 3]), 3] = 0.0
+    return kept, None if times is None else times[:count]
 
 
 def _with_unit_intensity(points: np.ndarray, full_scale: float) -> np.ndarray:
@@ -239,7 +254,7 @@ def _relative_time(values: np.ndarray, stamp_ns: int) -> np.ndarray | None:
     """(N,) float32 s after the stamp, of the numbers of a time field in whatever unit and from whatever origin."""
     if len(values) == 0:
         return None
-    values = values.astype(values.dtype.newbyteorder("="))  # contiguous: it is read several times
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))  # it is read several times
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
         values = np.where(np.isfinite(values), values, values.dtype.type(0))
