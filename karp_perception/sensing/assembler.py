@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from karp_perception.core import (
     setting,
 )
 from karp_perception.core.counters import Counters
-from karp_perception.core.geometry import transform_points
+from karp_perception.core.geometry import invert_pose, pose_from_rotation, transform_points
 from karp_perception.core.validation import as_stamp
 from karp_perception.sensing.calibration import CameraModel, decode_camera_info
 from karp_perception.sensing.ego_motion import EgoMotion, decode_odometry
@@ -134,7 +134,7 @@ class FrameAssembler:
             self.input_counters[name].drop(error.reason)
             return
         with self._lock:
-            if self._models.get(name) != model:
+            if not _same(self._models.get(name), model):
                 self._models[name] = model
                 self._undistorters.pop(name, None)
 
@@ -221,12 +221,20 @@ class FrameAssembler:
             scaled = model.scaled(image.shape[1], image.shape[0])
             undistorter = self._undistorters[name] = Undistorter(scaled, rectified=self._rectified[name])
         T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
+        # A stereo pair's rectified images look along other axes than the optical frame that tf knows.
+        T = T @ invert_pose(pose_from_rotation(undistorter.model.rectification, np.zeros(3)))
         return CameraFrame(undistorter(image), undistorter.intrinsics, T, waiting.stamp_ns)
 
     def _frame(self, bundle: Any) -> SensorFrame:
         payloads = dict(bundle.payloads)
         lidar = payloads.pop(LIDAR, None)
         return SensorFrame(bundle.stamp_ns, payloads, lidar, self.ego_motion.at(bundle.stamp_ns))
+
+
+def _same(model: CameraModel | None, other: CameraModel) -> bool:
+    return model is not None and all(
+        np.array_equal(getattr(model, field.name), getattr(other, field.name)) for field in fields(CameraModel)
+    )
 
 
 class _NoCalibration(LookupError):
