@@ -33,44 +33,78 @@ _BY_DECISION = {
 }
 
 
-class _Drawing:
-    """Markers of one array: numbers them and fills their headers."""
+class MarkerDrawing:
+    """Collects the markers of one moment; `message` is the array."""
 
     def __init__(self, stamp_ns: int, frame: str, create: Create) -> None:
         self._stamp_ns, self._frame, self._create = stamp_ns, frame, create
-        self.array = create("visualization_msgs/msg/MarkerArray")
-        self.marker("", _ARROW, (0, 0, 0)).action = _DELETE_ALL
+        self.message = create("visualization_msgs/msg/MarkerArray")
+        self._marker("", _ARROW, (0, 0, 0)).action = _DELETE_ALL
 
-    def marker(self, namespace: str, kind: int, color: tuple[float, float, float], alpha: float = 1.0) -> Message:
+    def perception(self, detections: Boxes, obstacles: Boxes) -> MarkerDrawing:
+        """Detections with class and score, and geometric obstacles in grey."""
+        self._boxes("detections", detections, 0.5)
+        for i in range(len(detections)):
+            text = f"{class_name(int(detections.label[i]))} {detections.score[i]:.2f}"
+            self._text("detection_names", text, _above(detections, i), _color(detections, i))
+        self._boxes("obstacles", obstacles, 0.4)
+        return self
+
+    def objects(self, objects: Objects) -> MarkerDrawing:
+        """Tracked objects with class, id and speed, and their predicted paths (paler where less likely)."""
+        boxes = objects.boxes
+        self._boxes("objects", boxes, 0.5)
+        for i in range(len(objects)):
+            name, speed = class_name(int(boxes.label[i])), np.hypot(*boxes.velocity[i])
+            self._text(
+                "object_names", f"{name} {objects.track_id[i]}: {speed:.1f} m/s", _above(boxes, i), _color(boxes, i)
+            )
+            for path, probability in zip(objects.predicted[i], objects.predicted_probability[i], strict=True):
+                if len(path) and np.ptp(path[:, :2], axis=0).max() > _LINE_WIDTH:
+                    height = np.full(len(path), boxes.center[i, 2])
+                    points = np.column_stack([path[:, :2], height])
+                    self._line("predictions", points, _color(boxes, i), 0.2 + 0.8 * float(probability))
+        return self
+
+    def plan(self, plan: Plan) -> MarkerDrawing:
+        """The planned way in the colour of the decision, and the decision with its reason."""
+        color, way = _BY_DECISION[plan.decision.kind], plan.trajectory
+        if len(way):
+            self._line("trajectory", np.column_stack([way.x, way.y, np.full(len(way), _LINE_WIDTH)]), color)
+        text = f"{plan.decision.kind.value}: {plan.decision.reason}"
+        self._text("decision", text, np.array([0.0, 0.0, 3.0]), color)
+        return self
+
+    def _marker(self, namespace: str, kind: int, color: tuple[float, float, float], alpha: float = 1.0) -> Message:
         marker = self._create("visualization_msgs/msg/Marker")
         set_header(marker.header, self._stamp_ns, self._frame)
-        marker.ns, marker.id, marker.type, marker.action = namespace, len(self.array.markers), kind, 0
+        marker.ns, marker.id, marker.type, marker.action = namespace, len(self.message.markers), kind, 0
         marker.pose.orientation.w = 1.0
         marker.color.r, marker.color.g, marker.color.b = map(float, color)
         marker.color.a = alpha
-        self.array.markers.append(marker)
+        self.message.markers.append(marker)
         return marker
 
-    def line(self, namespace: str, points: np.ndarray, color: tuple[float, float, float], alpha: float = 1.0) -> None:
-        marker = self.marker(namespace, _LINE_STRIP, color, alpha)
+    def _line(self, namespace: str, points: np.ndarray, color: tuple[float, float, float], alpha: float = 1.0) -> None:
+        marker = self._marker(namespace, _LINE_STRIP, color, alpha)
         marker.scale.x = _LINE_WIDTH
         marker.points = [self._point(p) for p in points]
 
-    def text(self, namespace: str, text: str, position: np.ndarray, color: tuple[float, float, float]) -> None:
-        marker = self.marker(namespace, _TEXT, color)
+    def _text(self, namespace: str, text: str, position: np.ndarray, color: tuple[float, float, float]) -> None:
+        marker = self._marker(namespace, _TEXT, color)
         set_position(marker.pose.position, position)
         marker.scale.z, marker.text = _TEXT_HEIGHT, text
 
-    def boxes(self, namespace: str, boxes: Boxes, alpha: float) -> None:
+    def _boxes(self, namespace: str, boxes: Boxes, alpha: float) -> None:
         for i in range(len(boxes)):
-            color = _BY_LABEL.get(int(boxes.label[i]), _OBSTACLE)
-            cube = self.marker(namespace, _CUBE, color, alpha)
+            color = _color(boxes, i)
+            cube = self._marker(namespace, _CUBE, color, alpha)
             set_position(cube.pose.position, boxes.center[i])
             set_yaw(cube.pose.orientation, boxes.yaw[i])
             set_position(cube.scale, boxes.size[i])
             velocity = boxes.velocity[i]
             if np.hypot(*velocity) > _ARROW_SPEED:  # false for NaN
-                arrow = self.marker(f"{namespace}_velocity", _ARROW, color)
+                arrow = self._marker(f"{namespace}_velocity", _ARROW, color)
                 arrow.scale.x, arrow.scale.y = _ARROW_WIDTH, 2 * _ARROW_WIDTH
                 tip = boxes.center[i] + _ARROW_SECONDS * np.append(velocity, 0.0)
                 arrow.points = [self._point(boxes.center[i]), self._point(tip)]
@@ -81,42 +115,24 @@ class _Drawing:
         return point
 
 
+def _above(boxes: Boxes, i: int) -> np.ndarray:
+    return boxes.center[i] + (0, 0, 0.5 * boxes.size[i, 2] + _TEXT_HEIGHT)
+
+
+def _color(boxes: Boxes, i: int) -> tuple[float, float, float]:
+    return _BY_LABEL.get(int(boxes.label[i]), _OBSTACLE)
+
+
 def boxes_markers(detections: Boxes, obstacles: Boxes, stamp_ns: int, create: Create) -> Message:
-    """Detections with class and score, and geometric obstacles in grey."""
-    drawing = _Drawing(stamp_ns, detections.frame, create)
-    drawing.boxes("detections", detections, 0.5)
-    for i in range(len(detections)):
-        top = detections.center[i] + (0, 0, 0.5 * detections.size[i, 2] + _TEXT_HEIGHT)
-        text = f"{class_name(int(detections.label[i]))} {detections.score[i]:.2f}"
-        drawing.text("detection_names", text, top, _BY_LABEL.get(int(detections.label[i]), _OBSTACLE))
-    drawing.boxes("obstacles", obstacles, 0.4)
-    return drawing.array
+    """An array of detections and obstacles alone."""
+    return MarkerDrawing(stamp_ns, detections.frame, create).perception(detections, obstacles).message
 
 
 def objects_markers(objects: Objects, stamp_ns: int, create: Create) -> Message:
-    """Tracked objects with class, id and speed, and their predicted paths (paler where less likely)."""
-    boxes = objects.boxes
-    drawing = _Drawing(stamp_ns, boxes.frame, create)
-    drawing.boxes("objects", boxes, 0.5)
-    for i in range(len(objects)):
-        color = _BY_LABEL.get(int(boxes.label[i]), _OBSTACLE)
-        top = boxes.center[i] + (0, 0, 0.5 * boxes.size[i, 2] + _TEXT_HEIGHT)
-        speed = np.hypot(*boxes.velocity[i])
-        name = class_name(int(boxes.label[i]))
-        drawing.text("object_names", f"{name} {objects.track_id[i]}: {speed:.1f} m/s", top, color)
-        for path, probability in zip(objects.predicted[i], objects.predicted_probability[i], strict=True):
-            if len(path) and np.ptp(path[:, :2], axis=0).max() > _LINE_WIDTH:
-                height = np.full(len(path), boxes.center[i, 2])
-                drawing.line("predictions", np.column_stack([path[:, :2], height]), color, 0.2 + 0.8 * probability)
-    return drawing.array
+    """An array of objects alone."""
+    return MarkerDrawing(stamp_ns, objects.boxes.frame, create).objects(objects).message
 
 
 def plan_markers(plan: Plan, create: Create, frame: str = "base_link") -> Message:
-    """The planned way in the colour of the decision, and the decision with its reason."""
-    drawing = _Drawing(plan.stamp_ns, frame, create)
-    color, way = _BY_DECISION[plan.decision.kind], plan.trajectory
-    if len(way):
-        drawing.line("trajectory", np.column_stack([way.x, way.y, np.full(len(way), _LINE_WIDTH)]), color)
-    text = f"{plan.decision.kind.value}: {plan.decision.reason}"
-    drawing.text("decision", text, np.array([0.0, 0.0, 3.0]), color)
-    return drawing.array
+    """An array of the plan alone."""
+    return MarkerDrawing(plan.stamp_ns, frame, create).plan(plan).message

@@ -1,0 +1,59 @@
+"""The `detector` node: cameras and lidar in, detections, geometric obstacles and, where it makes it, odometry out."""
+
+from __future__ import annotations
+
+import time
+
+from karp_perception.core import Boxes, SensorFrame
+from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.pipeline import Perceiver
+from karp_perception.ros.inputs import SensorInputs
+from karp_perception.ros.node import PerceptionNode
+from karp_perception.ros.outputs import PERCEPTION, Outputs
+from karp_perception.ros.process import run
+
+
+class DetectorNode(PerceptionNode):
+    """SensorFrame -> Perception over ROS."""
+
+    sections = ("vehicle", "sensing", "odometry", "detector", "obstacles")
+
+    def __init__(self) -> None:
+        super().__init__("detector")
+
+    def build(self) -> None:
+        """The sensors' assembler, the network (warm) and the geometric channel."""
+        self.sensors = SensorInputs(self)
+        self.perceiver = Perceiver(self.settings)
+        self.outputs = Outputs(self, PERCEPTION)
+        self.perceiver.detector.warm_up()
+
+    def open(self) -> None:
+        """Threads first, then the subscriptions that feed them."""
+        self.note_untrained(self.perceiver.detector)
+        self.start_threads(self.sensors.assembler.poll, self.work)
+        self.sensors.open()
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        self.sensors.close()
+
+    def discard(self) -> None:
+        """Free the network."""
+        self.perceiver.close()
+
+    def work(self, frame: SensorFrame) -> None:
+        """One frame: perceive, publish."""
+        stopwatch = Stopwatch()
+        with stopwatch("total"):
+            seen = self.perceiver.step(frame, stopwatch)
+        start = time.perf_counter()
+        detections = seen.detections if self.perceiver.detector.trained else Boxes.empty()
+        self.outputs.perception(frame.stamp_ns, seen.ego, detections, seen.obstacles)
+        self.outputs.markers(frame.stamp_ns, lambda drawing: drawing.perception(detections, seen.obstacles))
+        self.done(frame.stamp_ns, stopwatch.milliseconds, start)
+
+
+def main() -> int:
+    """Run it as a process."""
+    return run(DetectorNode)

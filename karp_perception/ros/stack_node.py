@@ -1,0 +1,79 @@
+"""The `stack` node: detector, tracker and planner in one process, nothing serialised in between."""
+
+from __future__ import annotations
+
+import time
+
+from karp_perception.core import Boxes, EgoState, SensorFrame
+from karp_perception.pipeline import Pipeline, PipelineSettings
+from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
+from karp_perception.ros.node import PerceptionNode
+from karp_perception.ros.outputs import OUTPUTS, Outputs
+from karp_perception.ros.process import run
+from karp_perception.ros.watchdog import Silence, Watchdog
+
+
+class StackNode(PerceptionNode):
+    """SensorFrame -> Result over ROS."""
+
+    sections = tuple(dict.fromkeys(p.name.split(".")[0] for p in PipelineSettings().parameters()))
+
+    def __init__(self) -> None:
+        super().__init__("stack")
+
+    def build(self) -> None:
+        """The sensors' assembler and the whole pipeline (warm)."""
+        self.sensors = SensorInputs(self)
+        self.route = RouteInput(self, self.sensors.assembler.transforms)
+        self.inputs |= self.route.counters
+        self.pipeline = Pipeline(self.settings)
+        self.outputs = Outputs(self, OUTPUTS)
+        self.heard = Subscriptions(self)
+        self.watchdog = Watchdog(self)
+        self.ego: EgoState | None = None
+        self.pipeline.detector.warm_up()
+
+    def open(self) -> None:
+        """Threads first, then the subscriptions that feed them."""
+        self.note_untrained(self.pipeline.detector)
+        self.start_threads(self.sensors.assembler.poll, self.work)
+        self.sensors.open()
+        self.route.subscribe(self.heard)
+        self.watchdog.start()
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        self.watchdog.stop()
+        self.sensors.close()
+        self.heard.close()
+
+    def discard(self) -> None:
+        """Free the network."""
+        self.pipeline.close()
+
+    def work(self, frame: SensorFrame | Silence) -> None:
+        """One frame: through the pipeline, publish."""
+        if isinstance(frame, Silence):
+            motion = self.sensors.assembler.ego_motion.at(frame.stamp_ns)
+            plan = self.pipeline.planner.step(frame.stamp_ns, None, None, motion)
+            self.outputs.planning(plan, self.settings.vehicle.wheelbase)
+            return
+        self.watchdog.fed(frame.stamp_ns)
+        route = self.route.at(frame.ego or self.ego)
+        result = self.pipeline.step(frame, route, self.route.speed_limit)
+        self.ego = result.ego
+        start, stamp_ns = time.perf_counter(), result.stamp_ns
+        detections = result.detections if self.pipeline.detector.trained else Boxes.empty()
+        self.outputs.planning(result.plan, self.settings.vehicle.wheelbase)
+        self.outputs.tracking(stamp_ns, result.objects)
+        self.outputs.perception(stamp_ns, result.ego, detections, result.obstacles)
+        self.outputs.markers(
+            stamp_ns,
+            lambda drawing: drawing.perception(detections, result.obstacles).objects(result.objects).plan(result.plan),
+        )
+        self.done(stamp_ns, result.latency_ms, start)
+
+
+def main() -> int:
+    """Run it as a process."""
+    return run(StackNode)

@@ -1,0 +1,53 @@
+"""Notices that nothing to decide on arrives, so that silence never reads as consent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rclpy.clock import Clock, ClockType
+
+if TYPE_CHECKING:
+    from karp_perception.ros.node import PerceptionNode
+
+_PERIOD = 0.1  # s between two decisions during a silence: as often as usual ones
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No new data: `stamp_ns` is now on the time line of the last data, or the node's clock before the first."""
+
+    stamp_ns: int
+
+
+class Watchdog:
+    """Gives the worker a Silence, again and again, while the last frame is older than `input_timeout`.
+
+    It goes by the steady clock: simulated time stands still exactly when a simulation dies.
+    """
+
+    def __init__(self, node: PerceptionNode) -> None:
+        self._node = node
+        self._clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._last_stamp: int | None = None
+
+    def start(self) -> None:
+        """Begin to watch; the first input may take as long as any other."""
+        self._fed_at = time.monotonic()
+        self._timer = self._node.create_timer(_PERIOD, self._look, clock=self._clock)
+
+    def stop(self) -> None:
+        """End."""
+        self._node.destroy_timer(self._timer)
+
+    def fed(self, stamp_ns: int) -> None:
+        """A frame has come."""
+        self._fed_at, self._last_stamp = time.monotonic(), stamp_ns
+
+    def _look(self) -> None:
+        silent = time.monotonic() - self._fed_at
+        if silent > self._node.node_settings.input_timeout and self._node.worker is not None:
+            last = self._last_stamp
+            stamp_ns = max(self._node.now_ns(), 0) if last is None else last + int(silent * 1e9)
+            self._node.worker.offer(Silence(stamp_ns))
