@@ -15,7 +15,7 @@ _PIECES = 8
 
 @dataclass(frozen=True)
 class Approach:
-    """The way back to the line: a quintic that has the vehicle's offset (m) and slope at 0 and ends after `length` m."""
+    """The way back to the line: a quintic with the vehicle's offset (m) and slope at 0 that ends after `length` m."""
 
     offset: float = 0.0
     slope: float = 0.0
@@ -66,8 +66,22 @@ class Corridor:
         A box that already lies beside the vehicle counts only where it is in the way of the bare width: what is
         passed closely is no reason to stop half-way.
         """
-        if len(boxes) == 0:
-            return np.zeros(0)
+        free = np.full(len(boxes), np.inf)
+        near = np.flatnonzero(self._may_touch(boxes))
+        if len(near):
+            free[near] = self._free_distance(boxes[near])
+        return free
+
+    def _may_touch(self, boxes: Boxes) -> np.ndarray:
+        """(N,) mask of the boxes that are near enough to the line for a closer look."""
+        _, d = self.line.project(boxes.center[:, :2])
+        widest = (
+            self.margin + 0.5 * self.vehicle.width + 1.0 + np.abs(self.approach.offset_at(self.line.distance)[0]).max()
+        )
+        return np.abs(d) < 0.5 * np.hypot(boxes.size[:, 0], boxes.size[:, 1]) + widest
+
+    def _free_distance(self, boxes: Boxes) -> np.ndarray:
+        """`free_distance` by clipping the whole outline."""
         s, d = self._outline(boxes)
         front = self.vehicle.front
         margin = np.where(s.min(axis=1) > front, self.margin, 0.0)[:, None]

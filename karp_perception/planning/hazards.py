@@ -78,7 +78,9 @@ def find_hazards(objects: Objects, obstacles: Boxes, corridor: Corridor, setting
     An obstacle that updated an object, or lies on one, is that object: the distance is that of the measured part, and
     the name the object's. The rest of the obstacles stand for themselves.
     """
-    objects_near = _in_range(objects.boxes, settings.range)
+    # A part without a class that is not seen any more says little of where anything is now.
+    current = (objects.boxes.label >= 0) | (objects.unseen <= settings.hold)
+    objects_near = _in_range(objects.boxes, settings.range) & current
     obstacle_rows = np.flatnonzero(_in_range(obstacles, settings.range))
     parts = obstacles[obstacle_rows]
     boxes = objects.boxes
@@ -117,7 +119,7 @@ def _tracked(
     across_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", left, covariance, left), 1e-6))
     least = settings.speed_significance
     along = np.where(np.abs(along) > np.maximum(least * along_deviation, settings.slowest), along, 0.0)
-    settled = (boxes.label >= 0) | (objects.age >= settings.settled)
+    settled = (boxes.label >= 0) | ((objects.age >= settings.settled) & (objects.unseen == 0))
     moves_across = settled & (np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed))
     crosses = moves_across & (np.abs(across) > np.abs(along))
     found = []

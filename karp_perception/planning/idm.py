@@ -31,7 +31,7 @@ def wanted_gap(speed: float, lead_speed: float, settings: IdmSettings) -> float:
 
 
 def free_acceleration(speed: float, wanted_speed: float, settings: IdmSettings) -> float:
-    """Acceleration of a free road, m/s²; above the wanted speed it brakes by half the comfortable deceleration at most."""
+    """Acceleration on a free road, m/s²; above the wanted speed at most half the comfortable deceleration."""
     if wanted_speed <= 0.01:
         return -0.5 * settings.deceleration if speed > 0 else 0.0
     ratio = min(speed / wanted_speed, 10.0)

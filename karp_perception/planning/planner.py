@@ -1,4 +1,4 @@
-"""The planner: objects, obstacles, the vehicle's motion and a route become a trajectory and a decision with a reason."""
+"""The planner: objects, obstacles, own motion and a route become a trajectory and a decision with its reason."""
 
 from __future__ import annotations
 
@@ -158,8 +158,13 @@ class Planner:
         ways = (line, bound, settings.idm, settings.limits)
         leads = [h for h in hazards if not h.crossing] + goal
         profile = follow(speed, started, leads, *ways)
+        crossing, met = [h for h in hazards if h.crossing], leads
         for _ in range(2):  # yielding to one may bring the vehicle in the way of another
-            met = leads + [self._yielded(h) for h in hazards if h.crossing and self._conflict(h, profile)]
+            conflicts = [h for h in crossing if self._conflict(h, profile)]
+            if not conflicts:
+                break
+            crossing = [h for h in crossing if h not in conflicts]
+            met = met + [self._yielded(h) for h in conflicts]
             profile = follow(speed, started, met, *ways)
         return self._decided(stamp_ns, profile, met, line, approach, speed, started, limit)
 

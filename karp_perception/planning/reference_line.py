@@ -42,7 +42,7 @@ class ReferenceLine:
 
     @classmethod
     def arc(cls, curvature: float, behind: float, ahead: float, most_turn: float, step: float = 0.5) -> ReferenceLine:
-        """A circle from the origin along x with a curvature (1/m); straight behind, and after turning by `most_turn` rad."""
+        """A circle from the origin along x with a curvature (1/m); straight behind, and after `most_turn` rad."""
         s = np.arange(-np.ceil(behind / step), np.ceil(ahead / step) + 1) * step
         turning = np.clip(s, 0.0, most_turn / max(abs(curvature), 1e-9))
         bend = curvature * turning
@@ -151,7 +151,7 @@ def nearest_distance(points: np.ndarray, along: np.ndarray, near: float | None) 
 
 
 def _smoothed(line: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian smoothing that leaves straight lines and both ends where they are (ends are mirrored through a point)."""
+    """Gaussian smoothing that leaves straight lines and both ends where they are (mirrored through a point)."""
     pad = min(int(np.ceil(3 * sigma)), len(line) - 1)
     before = 2 * line[0] - line[pad:0:-1]
     after = 2 * line[-1] - line[-2 : -pad - 2 : -1]

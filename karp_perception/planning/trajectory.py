@@ -68,13 +68,13 @@ def follow(
     """
     dt, steps = limits.step, round(limits.horizon / limits.step)
     v, a, x = max(speed, 0.0), acceleration, 0.0
-    rows = []
+    rows, binding = [], _binding(hazards)
     for k in range(steps + 1):
         t = k * dt
         wanted = bound[min(max(int((x - line.start) / line.step), 0), len(bound) - 1)]
         free = free_acceleration(v, float(wanted), idm)
         cause, held, least = -1, 0.0, free
-        for i, hazard in enumerate(hazards):
+        for i, hazard in binding:
             if hazard.crossing and t > hazard.occupied[1]:
                 continue
             gap = hazard.gap + hazard.speed * t - x
@@ -93,6 +93,19 @@ def follow(
         x, v, a = _forward(x, v, a, dt)
     columns = np.array(rows).T
     return SpeedProfile(*columns[:4], columns[4].astype(np.int64), columns[5])
+
+
+def _binding(hazards: list[Hazard]) -> list[tuple[int, Hazard]]:
+    """Those that can matter, with their index: one behind a nearer one that is no faster never does."""
+    slowest, found = float("inf"), []
+    for i in sorted(range(len(hazards)), key=lambda i: hazards[i].order()):
+        hazard = hazards[i]
+        if hazard.crossing:
+            found.append((i, hazard))
+        elif hazard.speed < slowest:
+            slowest = hazard.speed
+            found.append((i, hazard))
+    return found
 
 
 def brake(speed: float, acceleration: float, deceleration: float, jerk: float, limits: MotionLimits) -> SpeedProfile:

@@ -93,6 +93,8 @@ def visible_pairs(
     known = np.where(sees_high, own_high, np.where(sees_low, own_low, own_high | own_low))
     spread = np.where(beside, deviation[1], deviation[0])
     spread = np.where(known, spread, spread + deviation[2] * extent)
+    # A box that was fitted at another angle, or cut differently, has its faces elsewhere too.
+    spread = spread + 0.5 * np.abs(np.sin(turn))[:, None] * extent[:, ::-1] + 0.1 * np.abs(extent - expected)
     position = tracks.center[track, :2] + np.einsum("pax,pa->px", axes, moved)
     noise = np.einsum("pax,pa,pay->pxy", axes, spread**2, axes)
     return Pairs(track, box, position, noise, apart - moved, extent, turn, _overlap(apart, extent, expected))
@@ -142,17 +144,29 @@ def assign(track: np.ndarray, box: np.ndarray, cost: np.ndarray, miss: float) ->
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(group[order]) != 0])
     sizes = np.diff(np.r_[starts, len(order)])
-    taken = [candidates[order[starts[sizes == 1]]]]  # nobody else wants either of the two
+    taken = [order[starts[sizes == 1]]]  # nobody else wants either of the two
+    track, box = _rank_in_group(track, group), _rank_in_group(box, group)
     for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
         rows = order[start : start + size]
-        here, i = np.unique(track[rows], return_inverse=True)
-        there, j = np.unique(box[rows], return_inverse=True)
-        pair = np.full((len(here), len(there)), -1)
+        i, j = track[rows], box[rows]
+        here, there = int(i.max()) + 1, int(j.max()) + 1
+        pair = np.full((here, there), -1)
         pair[i, j] = rows
-        matrix = np.full((len(here), len(there) + len(here)), float(miss))
+        matrix = np.full((here, there + here), float(miss))
         matrix[i, j] = cost[rows]
         chosen_i, chosen_j = linear_sum_assignment(matrix)
-        real = chosen_j < len(there)
+        real = chosen_j < there
         chosen = pair[chosen_i[real], chosen_j[real]]
-        taken.append(candidates[chosen[chosen >= 0]])
-    return np.sort(np.concatenate(taken))
+        taken.append(chosen[chosen >= 0])
+    return np.sort(candidates[np.concatenate(taken)])
+
+
+def _rank_in_group(item: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(P,) number of each item among the different items of its group, from 0."""
+    order = np.lexsort((item, group))
+    first_of_group = np.r_[True, np.diff(group[order]) != 0]
+    new_item = np.r_[True, np.diff(item[order]) != 0] | first_of_group
+    count = np.cumsum(new_item) - 1
+    rank = np.empty(len(item), np.int64)
+    rank[order] = count - count[first_of_group][np.cumsum(first_of_group) - 1]
+    return rank

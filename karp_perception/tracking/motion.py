@@ -137,6 +137,8 @@ class Motion:
 
     def update_velocity(self, rows: np.ndarray, velocity: np.ndarray, noise: np.ndarray, evidence: float) -> None:
         """Joins measured velocities (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,), as `update`."""
+        if len(rows) == 0:
+            return
         mean, covariance, moved = kalman.update(self.mean[rows], self.covariance[rows], velocity, noise, _VELOCITY)
         self.mean[rows], self.covariance[rows] = mean, covariance
         self._weigh(rows, moved - kalman.log_density(velocity, noise), evidence)

@@ -49,8 +49,8 @@ class TrackerSettings(Settings):
     forget: float = setting(0.15, "existence probability that ends a track", low=0.0, high=1.0)
     most_existence: float = setting(0.98, "existence probability is kept below", low=0.5, high=0.999999)
     missed: float = setting(12.0, "loss of log odds while in plain view but not measured", unit="1/s", low=0.0)
-    hidden: float = setting(1.0, "the same while something stands in front", unit="1/s", low=0.0)
-    longest_unseen: float = setting(3.0, "a track ends after", unit="s", low=0.0, high=60.0)
+    hidden: float = setting(2.0, "the same while something stands in front", unit="1/s", low=0.0)
+    longest_unseen: float = setting(3.0, "a track ends after (or after as long as it was seen)", unit="s", low=0.0)
     grow: float = setting(0.4, "how quickly a part's size follows a larger one", low=0.01, high=1.0)
     shrink: float = setting(0.1, "how quickly it follows a smaller one", low=0.01, high=1.0)
     longest_gap: float = setting(2.0, "a longer jump in time forgets all tracks", unit="s", low=0.1, high=60.0)
@@ -113,9 +113,12 @@ class Tracker:
         parts = obstacles[order].transformed(ego.T_odom_base, "odom")
         sensor = ego.T_odom_base[:2, 3]
         detected = self._join_detections(whole, sensor)
-        seen, obstacle = self._join_obstacles(parts, detected, sensor)
+        skyline = Skyline(parts, sensor)
+        seen, obstacle = self._join_obstacles(parts, detected, skyline)
         self._ego, self._stamp_ns = ego, stamp_ns
-        stay = self._end(seen, Skyline(Boxes.concatenate([whole, parts]), sensor), dt)
+        if len(whole):
+            skyline = Skyline(Boxes.concatenate([whole, parts]), sensor)
+        stay = self._end(seen, skyline, dt)
         index = np.where(obstacle >= 0, order[obstacle] if len(order) else -1, -1)
         return self._report(ego, 0.0, index[stay])
 
@@ -167,6 +170,8 @@ class Tracker:
     def _join_detections(self, boxes: Boxes, sensor: np.ndarray) -> np.ndarray:
         """Updates tracks with detections and starts new ones; returns (N,) which tracks were updated or born."""
         tracks, settings = self._tracks, self.settings
+        if len(boxes) == 0:
+            return np.zeros(len(tracks), bool)
         position_noise, yaw_noise = self._detection_noise(boxes)
         expected = tracks.boxes()
         i, j = near_pairs(expected, boxes, self._reach())
@@ -206,7 +211,7 @@ class Tracker:
         self._start(boxes[free], position_noise[free], yaw_noise[free], np.log(born / (1 - born)))
         return updated
 
-    def _join_obstacles(self, boxes: Boxes, detected: np.ndarray, sensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _join_obstacles(self, boxes: Boxes, detected: np.ndarray, skyline: Skyline) -> tuple[np.ndarray, np.ndarray]:
         """Updates tracks with visible parts and starts new ones.
 
         Returns (N,) which tracks were seen in this frame and (N,) the row of `boxes` each was seen as, or -1.
@@ -215,8 +220,8 @@ class Tracker:
         expected = tracks.boxes()
         i, j = near_pairs(expected, boxes, self._reach())
         deviation = (settings.face_deviation, settings.side_deviation, settings.cut_deviation)
-        own = own_ends(boxes, Skyline(boxes, sensor))
-        pairs = association.visible_pairs(i, j, expected, boxes, own, sensor, deviation)
+        own = own_ends(boxes, skyline)
+        pairs = association.visible_pairs(i, j, expected, boxes, own, skyline.sensor, deviation)
         seen, index = detected.copy(), np.full(len(tracks), -1)
         # What lies on a track that was detected is that thing, in one piece or several.
         same = pairs.take(np.flatnonzero(detected[pairs.track] & (pairs.overlap >= settings.same_overlap)))
@@ -236,12 +241,10 @@ class Tracker:
         piece = seen[pairs.track] & (pairs.overlap >= settings.same_overlap)
         used[pairs.box[piece]] = True
         # And a track without a measurement of its own, on top of one that has it, was a piece of it.
-        lost = np.flatnonzero(~seen & ~tracks.whole)
-        now = tracks.boxes()
-        a, b = near_pairs(now[lost], now[np.flatnonzero(seen)], 0.0)
-        noise = np.zeros((int(seen.sum()), 2, 2))
-        covered = association.whole_pairs(a, b, now[lost], now[np.flatnonzero(seen)], noise)
-        tracks.existence[lost[covered.track[covered.overlap > settings.same_overlap]]] = -np.inf
+        now, lost, there = tracks.boxes(), np.flatnonzero(~seen & ~tracks.whole), np.flatnonzero(seen)
+        a, b = near_pairs(now[lost], now[there], 0.0)
+        covered = association.whole_pairs(lost[a], there[b], now, now, np.zeros((len(now), 2, 2)))
+        tracks.existence[covered.track[covered.overlap > settings.same_overlap]] = -np.inf
         free = np.flatnonzero(~used)
         position_noise = np.tile(4 * settings.side_deviation**2 * np.eye(2), (len(free), 1, 1))
         yaw_noise = np.full(len(free), settings.obstacle_yaw_deviation**2)
@@ -329,11 +332,12 @@ class Tracker:
     def _end(self, seen: np.ndarray, skyline: Skyline, dt: float) -> np.ndarray:
         """Takes from the existence of what was not seen and ends tracks; returns the rows that stay."""
         tracks, settings = self._tracks, self.settings
-        hidden = skyline.hides(tracks.boxes().center[:, :2])
+        hidden = skyline.hides(tracks.motion.mixed()[0][:, :2])
         tracks.existence = tracks.existence - ~seen * np.where(hidden, settings.hidden, settings.missed) * dt
         probability = tracks.probability
         tracks.confirmed |= probability >= settings.confirm
-        stay = np.flatnonzero((probability >= settings.forget) & (tracks.unseen <= settings.longest_unseen))
+        longest = np.minimum(settings.longest_unseen, tracks.age - tracks.unseen + 0.2)
+        stay = np.flatnonzero((probability >= settings.forget) & (tracks.unseen <= longest))
         self._tracks = tracks.take(stay)
         return stay
 

@@ -28,7 +28,7 @@ class Skyline:
 
     def __init__(self, boxes: Boxes, sensor: np.ndarray) -> None:
         """Looks at `boxes` from `sensor` (2,), both in one frame."""
-        self._sensor = sensor
+        self.sensor = sensor
         self._depth = np.full(_BINS, np.inf)
         if len(boxes) == 0:
             return
@@ -47,7 +47,7 @@ class Skyline:
 
     def hides(self, points: np.ndarray) -> np.ndarray:
         """(N,) mask: is something clearly nearer in the direction of each point (N, 2)."""
-        offset = points - self._sensor
+        offset = points - self.sensor
         direction = np.arctan2(offset[:, 1], offset[:, 0])
         index = np.floor(_BINS * direction / (2 * np.pi)).astype(np.int64) % _BINS
         return self._depth[index] < np.hypot(offset[:, 0], offset[:, 1]) - _SHADOW
