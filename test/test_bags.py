@@ -142,6 +142,15 @@ def test_compressed_recordings_are_read(tmp_path, plugin, mode, form):
         assert bag.counters["/lidar/points"].used == 5
 
 
+@pytest.mark.parametrize(("name", "options"), FORMS)
+def test_a_span_of_time_is_read_alone(tmp_path, name, options):
+    with BagReader(write_drive(tmp_path / name, **options)) as bag:
+        span = {"start_ns": START + 200 * MS, "stop_ns": START + 500 * MS}
+        assert [(m.log_ns - START) // MS for m in bag.messages(**span)] == [200, 300, 400]
+        assert [(m.log_ns - START) // MS for m in bag.raw_messages(["/lidar/points"], **span)] == [200, 300, 400]
+        assert list(bag.messages(start_ns=START + 901 * MS)) == []
+
+
 def test_split_recordings_are_read_in_order_and_a_missing_part_is_told(tmp_path, caplog):
     folder = tmp_path / "bag"
     folder.mkdir()

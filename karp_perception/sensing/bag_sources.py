@@ -25,6 +25,17 @@ class MessageDefinition(NamedTuple):
     text: str
 
 
+class Span(NamedTuple):
+    """Log times of interest, ns: from start on, before stop."""
+
+    start_ns: int = 0
+    stop_ns: int = 2**63 - 1
+
+    def meets(self, first_ns: int, last_ns: int) -> bool:
+        """Whether something from `first_ns` to `last_ns` lies in it, in part at least."""
+        return self.start_ns <= last_ns and first_ns < self.stop_ns
+
+
 @dataclass(eq=False)
 class Channel:
     """One topic of one file. Compared by identity."""
@@ -47,7 +58,7 @@ class Source(Protocol):
     start_ns: int
     end_ns: int
 
-    def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
+    def messages(self, channels: Collection[Channel], span: Span = Span()) -> Iterator[tuple[Channel, int, bytes]]:
         """Messages of some channels in log-time order: channel, log time in ns, bytes."""
         ...
 
@@ -81,12 +92,14 @@ class IndexedFile:
         """Closes the file."""
         self._reader.close()
 
-    def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
+    def messages(self, channels: Collection[Channel], span: Span = Span()) -> Iterator[tuple[Channel, int, bytes]]:
         """Messages of some channels in log-time order. Where the file turns out to be damaged, the rest follows."""
         by_id = {channel.handle.id: channel for channel in channels}
         yielded = 0
         try:
-            for connection, log_ns, data in self._reader.messages([channel.handle for channel in channels]):
+            for connection, log_ns, data in self._reader.messages(
+                [channel.handle for channel in channels], start=span.start_ns, stop=span.stop_ns
+            ):
                 yield by_id[connection.id], log_ns, data
                 yielded += 1
             return
@@ -95,9 +108,11 @@ class IndexedFile:
         except Exception as error:  # the libraries below have no common base for "this file is damaged"
             _note_damage(self, f"it is damaged after {yielded} messages ({error or type(error).__name__})")
         if self.path.suffix == ".mcap":
-            yield from self._rest_of_mcap(channels, yielded)
+            yield from self._rest_of_mcap(channels, span, yielded)
 
-    def _rest_of_mcap(self, channels: Collection[Channel], yielded: int) -> Iterator[tuple[Channel, int, bytes]]:
+    def _rest_of_mcap(
+        self, channels: Collection[Channel], span: Span, yielded: int
+    ) -> Iterator[tuple[Channel, int, bytes]]:
         """What a scan of the file finds beyond the damage: both readers order by log time, chunk and position."""
         from karp_perception.sensing.mcap_scan import McapScan
 
@@ -107,7 +122,7 @@ class IndexedFile:
                 _note_damage(self, line)
             ours = {(channel.topic, channel.type): channel for channel in channels}
             wanted = [channel for channel in scan.channels if (channel.topic, channel.type) in ours]
-            for channel, log_ns, data in islice(scan.messages(wanted), yielded, None):
+            for channel, log_ns, data in islice(scan.messages(wanted, span), yielded, None):
                 yield ours[channel.topic, channel.type], log_ns, data
         finally:
             scan.close()

@@ -117,7 +117,7 @@ class RecordedTypes:
 
 
 def _deserialize(store: Typestore, type_name: str, data: bytes) -> Any:
-    """A CDR message. Behind an empty sequence of doubles at its end, Fast CDR leaves up to 8 bytes that rosbags refuses."""
+    """A CDR message. Behind an empty sequence of doubles Fast CDR adds up to 8 bytes, which rosbags refuses."""
     from rosbags.serde import SerdeError
 
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from karp_perception.core.counters import Counters
 from karp_perception.core.errors import BagError
-from karp_perception.sensing.bag_sources import Channel, Source, open_sources
+from karp_perception.sensing.bag_sources import Channel, Source, Span, open_sources
 from karp_perception.sensing.bag_types import RecordedTypes
 from karp_perception.sensing.bag_writer import BagWriter
 from karp_perception.sensing.message_types import default_message, typestore
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+END_OF_TIME = Span().stop_ns
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -132,14 +133,23 @@ class BagReader:
         """What is wrong with the files, as far as known by now."""
         return [f"{source.path.name}: {line}" for source in self._sources for line in source.damage]
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """Decoded messages of some topics (None: all) in log-time order. Damaged ones are counted and skipped."""
-        for channel, log_ns, message in self._read(topics, self._types.decode):
+    def messages(
+        self, topics: Collection[str] | None = None, *, start_ns: int = 0, stop_ns: int = END_OF_TIME
+    ) -> Iterator[BagMessage]:
+        """Decoded messages of some topics (None: all) in log-time order. Damaged ones are counted and skipped.
+
+        Args:
+            topics: names; BagError for one that the recording does not have.
+            start_ns, stop_ns: log times from and up to (not including) which to read, ns.
+        """
+        for channel, log_ns, message in self._read(topics, Span(start_ns, stop_ns), self._types.decode):
             yield BagMessage(channel.topic, channel.type, log_ns, message)
 
-    def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """Messages of some topics (None: all) as CDR bytes in log-time order, without decoding them."""
-        for channel, log_ns, data in self._read(topics, self._types.as_cdr):
+    def raw_messages(
+        self, topics: Collection[str] | None = None, *, start_ns: int = 0, stop_ns: int = END_OF_TIME
+    ) -> Iterator[RawMessage]:
+        """As `messages`, but CDR bytes, without decoding them."""
+        for channel, log_ns, data in self._read(topics, Span(start_ns, stop_ns), self._types.as_cdr):
             yield RawMessage(channel.topic, channel.type, log_ns, data)
 
     def close(self) -> None:
@@ -155,7 +165,7 @@ class BagReader:
         self.close()
 
     def _read(
-        self, topics: Collection[str] | None, decode: Callable[[Channel, bytes], Any]
+        self, topics: Collection[str] | None, span: Span, decode: Callable[[Channel, bytes], Any]
     ) -> Iterator[tuple[Channel, int, Any]]:
         from rosbags.serde import SerdeError
 
@@ -166,7 +176,8 @@ class BagReader:
         for name in wanted & set(self.unknown):
             self.counters[name].drop("unknown_type", self.topics[name].count)
         wanted -= set(self.unknown)
-        streams = [_lazily(source, [c for c in source.channels if c.topic in wanted]) for source in self._sources]
+        sources = [source for source in self._sources if span.meets(source.start_ns, source.end_ns)]
+        streams = [_lazily(source, [c for c in source.channels if c.topic in wanted], span) for source in sources]
         for log_ns, item in heapq.merge(*streams, key=lambda entry: entry[0]):
             if item is None:
                 continue
@@ -182,11 +193,11 @@ class BagReader:
             yield channel, log_ns, decoded
 
 
-def _lazily(source: Source, channels: list[Channel]) -> Iterator[tuple[int, tuple[Channel, bytes] | None]]:
+def _lazily(source: Source, channels: list[Channel], span: Span) -> Iterator[tuple[int, tuple[Channel, bytes] | None]]:
     """The messages of a file; it is touched only when the merge has come to its start."""
     if channels:
         yield source.start_ns, None
-        for channel, log_ns, data in source.messages(channels):
+        for channel, log_ns, data in source.messages(channels, span):
             yield log_ns, (channel, data)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from karp_perception.core.errors import BagError
-from karp_perception.sensing.bag_sources import Channel, MessageDefinition
+from karp_perception.sensing.bag_sources import Channel, MessageDefinition, Span
 from karp_perception.sensing.qos import Qos
 
 _MAGIC = b"\x89MCAP0\r\n"
@@ -53,11 +53,11 @@ class McapScan:
         """Closes the file."""
         self._file.close()
 
-    def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
+    def messages(self, channels: Collection[Channel], span: Span = Span()) -> Iterator[tuple[Channel, int, bytes]]:
         """Messages of some channels in log-time order."""
         for log_time, offset, position, channel_id in self._index:
             channel = self._by_id[channel_id]
-            if channel in channels:
+            if channel in channels and span.start_ns <= log_time < span.stop_ns:
                 yield channel, log_time, self._data(offset, position)
 
     def _scan(self) -> None:

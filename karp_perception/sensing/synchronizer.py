@@ -145,10 +145,10 @@ class Synchronizer:
         offsets: s by input, the expected stamp of an input relative to the anchor's; 0 where not named.
 
     Attributes:
-        counters: by input; `received == used + dropped` holds at any moment, for messages whose fate is known, and for
-            all of them after `flush`. Reasons: unmatched, superseded (another message of the input was nearer),
-            too_late (its bundle had left), out_of_order (an anchor older than one released), duplicate_stamp, queue_full,
-            absurd_stamp, time_jumped_back.
+        counters: by input; `received == used + dropped` holds at any moment, for messages whose fate is known, and
+            for all of them after `flush`. Reasons: unmatched, superseded (another message of the input was nearer),
+            too_late (its bundle had left), out_of_order (an anchor older than one released), duplicate_stamp,
+            queue_full, absurd_stamp, time_jumped_back.
         missing: by input, how many bundles left without it.
     """
 
