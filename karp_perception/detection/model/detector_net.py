@@ -26,7 +26,7 @@ from karp_perception.detection.model.lidar_encoder import LidarEncoder
 from karp_perception.detection.model.position import PositionEmbedding
 
 _VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of neighbouring candidates only the peak counts
-_PEAK_SHARPNESS = 10.0
+_PEAK_SHARPNESS = 20.0
 _PRIOR = 0.01  # share of queries that are an object at the start of training (focal loss, Lin et al., 2017)
 _FIRST_SIZE_M = (3.0, 1.5, 1.6)  # length, width, height that an untrained head says
 

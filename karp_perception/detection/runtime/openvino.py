@@ -29,10 +29,14 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": options.thread_count,
         }
         try:
-            self._request = openvino.Core().compile_model(str(file), "CPU", properties).create_infer_request()
+            compiled = openvino.Core().compile_model(str(file), "CPU", properties)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise BackendUnavailable(f"openvino does not compile {file.name}: {reason}") from None
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        if used != options.precision:
+            raise BackendUnavailable(f"openvino computes in {used} on this CPU, not in {options.precision}")
+        self._request = compiled.create_infer_request()
         self.version = openvino.__version__.split("-")[0]
         self.precision = options.precision
         self._graph = graph
