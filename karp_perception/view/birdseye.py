@@ -20,7 +20,7 @@ from karp_perception.view.palette import (
     class_color,
     mixed,
 )
-from karp_perception.view.shapes import arrow, area, blend, fixed_point, pill, polyline
+from karp_perception.view.shapes import area, arrow, blend, fixed_point, pill, polyline
 from karp_perception.view.text import draw_text, text_width
 
 _HEIGHTS = np.array([-0.5, 0.25, 0.35, 1.5, 3.0, 4.0])  # m, between which the colours of points change

@@ -56,7 +56,7 @@ class Projection:
         return transform_points(invert_pose(self.T_base_camera), flat).reshape(points.shape)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of points (..., 3) in the optical frame with z > 0; NaN where the lens model does not reach."""
+        """Pixels (..., 2) of points (..., 3) in the optical frame, z > 0; NaN where the lens model does not reach."""
         K, shape = self.intrinsics, points.shape[:-1]
         flat = points.reshape(-1, 3)
         normal = flat[:, :2] / flat[:, 2:]
@@ -146,7 +146,8 @@ def draw_boxes(
         widths: of the lines, px, one a box.
     """
     height, width = image.shape[:2]
-    projection = Projection(np.asarray(intrinsics), np.asarray(T_base_camera), distortion or Distortion(), (width, height))
+    lens = distortion or Distortion()
+    projection = Projection(np.asarray(intrinsics), np.asarray(T_base_camera), lens, (width, height))
     corners = projection.in_camera(boxes.corners())
     away = np.linalg.norm(corners.mean(axis=1), axis=1)
     all_lines, source = projection.lines(corners[:, _EDGES].reshape(-1, 2, 3))
@@ -186,7 +187,8 @@ def _label(
     height, width = image.shape[:2]
     inside = np.clip(pixels, 0, (width - 1, height - 1))
     text_wide = text_width(text, size)
-    x0 = float(np.clip((inside[:, 0].min() + inside[:, 0].max() - text_wide) / 2 - 6, 2, max(2, width - text_wide - 14)))
+    middle = (inside[:, 0].min() + inside[:, 0].max()) / 2
+    x0 = float(np.clip(middle - text_wide / 2 - 6, 2, max(2, width - text_wide - 14)))
     y1 = float(np.clip(inside[:, 1].min() - 4, size + 8, height - 2))
     box = (x0, y1 - size - 6, x0 + text_wide + 12, y1)
     if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):

@@ -58,7 +58,8 @@ class SpeedChart:
         for value in np.arange(0, ceiling + 1, step * many):
             line = place(np.array([-self.past, self.ahead]), np.full(2, value))
             polyline(image, line, GRID, 1)
-            draw_text(image, f"{value:.0f}", (left - 6, line[0, 1] + 0.35 * text_size), FAINT, text_size - 1, align="right")
+            at = (left - 6, line[0, 1] + 0.35 * text_size)
+            draw_text(image, f"{value:.0f}", at, FAINT, text_size - 1, align="right")
         self._draw_past(image, times, place(times, np.nan_to_num(speeds)), np.isfinite(speeds), bottom)
         if trajectory is not None and len(trajectory) > 1:
             shown = trajectory.time <= self.ahead

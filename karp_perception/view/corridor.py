@@ -36,7 +36,7 @@ def edges(path: np.ndarray, vehicle: Vehicle) -> tuple[np.ndarray, np.ndarray]:
 
 
 def point_ahead(path: np.ndarray, vehicle: Vehicle, distance: float) -> tuple[float, float, float]:
-    """x, y (m) and heading (rad) `distance` m before the front bumper, along the path and straight on beyond its end."""
+    """x, y (m), heading (rad) `distance` m before the front bumper, along the path and straight on beyond its end."""
     if len(path) == 0:
         return vehicle.front + distance, 0.0, 0.0
     nose = path[:, :2] + vehicle.front * np.stack([np.cos(path[:, 2]), np.sin(path[:, 2])], axis=1)
@@ -50,5 +50,5 @@ def bar(path: np.ndarray, vehicle: Vehicle, distance: float) -> np.ndarray:
     """(2, 2) ends, m, of a line across the way at `distance` m before the bumper, a little wider than the vehicle."""
     x, y, yaw = point_ahead(path, vehicle, distance)
     half = 0.5 * vehicle.width + 0.25
-    side = half * np.array([-np.sin(yaw), np.cos(yaw)])
-    return np.array([[x, y] + side, [x, y] - side])
+    middle, side = np.array([x, y]), half * np.array([-np.sin(yaw), np.cos(yaw)])
+    return np.stack([middle + side, middle - side])

@@ -36,6 +36,7 @@ _KMH = 3.6  # km/h in a m/s
 _NAMED_RANGE = 45.0  # m within which objects are named in the camera images
 _STANDING = 0.5  # m/s
 _FLASH_NS = 300_000_000  # an emergency stop changes its red this often
+_MOTION = {MotionSource.ODOMETRY: "from odometry", MotionSource.LIDAR: "from lidar", MotionSource.NONE: "unknown"}
 _AMBER: Color = (232, 184, 92)
 _QUIET = (DecisionKind.CRUISE, DecisionKind.NO_INPUT)
 
@@ -132,7 +133,8 @@ class DriveView:
         draw_text(image, clock, (x, height / 2 + 0.36 * unit_size), TEXT if urgent else MUTED, unit_size, align="right")
         draw_text(image, "km/h", (x_clock, height / 2 + 0.36 * number_size), TEXT, unit_size, align="right")
         x_number = x_clock - text_width("km/h", unit_size) - gap
-        draw_text(image, number, (x_number, height / 2 + 0.36 * number_size), TEXT, number_size, weight=600, align="right")
+        at = (x_number, height / 2 + 0.36 * number_size)
+        draw_text(image, number, at, TEXT, number_size, weight=600, align="right")
 
         reason, size = result.plan.decision.reason, self._px(19)
         room = x_number - round(64 * self._unit) - right - 3 * gap
@@ -250,12 +252,11 @@ class DriveView:
         lost = [name for name, camera in frame.cameras.items() if camera is None]
         cameras = f"{seen} of {len(frame.cameras)} images" + (f", missing: {', '.join(lost)}" if lost else "")
         lidar = "missing" if frame.lidar is None else f"{len(frame.lidar.points):,} points"
-        motion = {MotionSource.ODOMETRY: "from odometry", MotionSource.LIDAR: "from lidar", MotionSource.NONE: "unknown"}
         moving = int((np.hypot(*result.objects.boxes.velocity.T) >= _STANDING).sum()) if len(result.objects) else 0
         rows: list[tuple[str, str, Color]] = [
             ("cameras", cameras if frame.cameras else "none", TARGET if lost or not frame.cameras else TEXT),
             ("lidar", lidar, TARGET if frame.lidar is None else TEXT),
-            ("own motion", motion[result.ego.source], _AMBER if result.ego.source is MotionSource.NONE else TEXT),
+            ("own motion", _MOTION[result.ego.source], _AMBER if result.ego.source is MotionSource.NONE else TEXT),
             ("objects", f"{len(result.objects)} tracked, {moving} moving", TEXT),
             ("obstacles", f"{len(result.obstacles)}", TEXT),
         ]

@@ -71,7 +71,7 @@ def pill(image: np.ndarray, box: tuple[float, float, float, float], color: Color
     area(image, np.concatenate(corners), color)
 
 
-def arrow(image: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, width: int = 2, head: float = 7.0) -> None:
+def arrow(image: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, width: int = 2, head: int = 7) -> None:
     """An arrow between two pixels (2,), in place; nothing where it would be shorter than 2 px."""
     way = end - start
     length = float(np.hypot(*way))
@@ -79,7 +79,7 @@ def arrow(image: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, w
         return
     along = way / length
     side = np.array([-along[1], along[0]])
-    head = min(head, length)
-    base = end - along * head
+    tip = min(head, length)
+    base = end - along * tip
     polyline(image, np.stack([start, base]), color, width)
-    area(image, np.stack([end, base + 0.5 * head * side, base - 0.5 * head * side]), color)
+    area(image, np.stack([end, base + 0.5 * tip * side, base - 0.5 * tip * side]), color)

@@ -17,7 +17,7 @@ _BRAKING = (255, 70, 50)
 
 
 def car(size: tuple[float, float, float], color: Color, braking: bool = False) -> list[Part]:
-    """A car that fills `size` (length, width, height, m): a body with air beneath, a glass cabin, a roof, wheels, lights."""
+    """A car that fills `size` (length, width, height, m): a body with air beneath, a glass cabin, wheels, lights."""
     length, width, height = size
     floor, waist = 0.20 * height, 0.58 * height
     cabin_length, roof = 0.62 * length, 0.05
@@ -43,10 +43,20 @@ def van(size: tuple[float, float, float], color: Color, braking: bool = False) -
     parts = _wheels(length, width, 0.72)
     parts += [
         Part((0, 0, (floor + height) / 2), (length, width, height - floor), color, Material.PAINT, (0.05, 0.06)),
-        Part((0.47 * length, 0, 0.72 * height), (0.04 * length, 0.84 * width, 0.24 * height), _GLASS, Material.GLASS,
-             facing=(1, 0)),
-        Part((-0.487 * length, 0, 0.76 * height), (0.01, 0.7 * width, 0.2 * height), _GLASS, Material.GLASS,
-             facing=(-1, 0)),
+        Part(
+            (0.47 * length, 0, 0.72 * height),
+            (0.04 * length, 0.84 * width, 0.24 * height),
+            _GLASS,
+            Material.GLASS,
+            facing=(1, 0),
+        ),
+        Part(
+            (-0.487 * length, 0, 0.76 * height),
+            (0.01, 0.7 * width, 0.2 * height),
+            _GLASS,
+            Material.GLASS,
+            facing=(-1, 0),
+        ),
     ]
     for side in (1, -1):
         place = (0.22 * length, side * 0.48 * width, 0.74 * height)
@@ -121,7 +131,9 @@ def _wheels(length: float, width: float, diameter: float) -> list[Part]:
             middle = (x, side * (width / 2 - 0.11), diameter / 2)
             parts.append(Part(middle, (diameter, 0.22, diameter), _DARK, Material.RUBBER, (0.3, 0.0)))
             rim = (x, side * (width / 2 - 0.01), diameter / 2)
-            parts.append(Part(rim, (0.9 * diameter, 0.02, 0.94 * diameter), _DARK, Material.DRAWN, (0.4, 0.0), (0, side)))
+            parts.append(
+                Part(rim, (0.9 * diameter, 0.02, 0.94 * diameter), _DARK, Material.DRAWN, (0.4, 0.0), (0, side))
+            )
     return parts
 
 
@@ -131,7 +143,19 @@ def _lights(length: float, width: float, height: float, braking: bool) -> list[P
     rear = _BRAKING if braking else _RED
     for side in (1, -1):
         y = side * 0.38 * width
-        parts.append(Part((length / 2 - 0.01, y, height), (0.04, 0.3, 0.13), _LAMP, Material.RETROREFLECTOR, facing=(1, 0)))
-        parts.append(Part((-length / 2 + 0.01, y, height + 0.08), (0.04, 0.32, 0.15), rear, Material.RETROREFLECTOR, facing=(-1, 0)))
-    parts.append(Part((-length / 2 + 0.01, 0, height - 0.08), (0.04, 0.5, 0.12), _PLATE, Material.RETROREFLECTOR, facing=(-1, 0)))
+        parts.append(
+            Part((length / 2 - 0.01, y, height), (0.04, 0.3, 0.13), _LAMP, Material.RETROREFLECTOR, facing=(1, 0))
+        )
+        parts.append(
+            Part(
+                (-length / 2 + 0.01, y, height + 0.08),
+                (0.04, 0.32, 0.15),
+                rear,
+                Material.RETROREFLECTOR,
+                facing=(-1, 0),
+            )
+        )
+    parts.append(
+        Part((-length / 2 + 0.01, 0, height - 0.08), (0.04, 0.5, 0.12), _PLATE, Material.RETROREFLECTOR, facing=(-1, 0))
+    )
     return parts

@@ -1,4 +1,4 @@
-"""A spinning lidar by ray casting: tapered boxes on a street with kerbs, with noise, drop-outs and see-through materials."""
+"""A spinning lidar by ray casting: tapered boxes on a street, with noise, drop-outs and see-through materials."""
 
 from __future__ import annotations
 
@@ -108,9 +108,8 @@ class Lidar:
         directions = np.stack([c * fx - s * fy, s * fx + c * fy, fz])  # (3, beams, columns)
         origin = np.stack([shift[:, 0], shift[:, 1], np.full_like(time, model.height)])  # (3, columns)
 
-        distance, marking = street.cast(origin, directions, ego)
+        distance, material = street.cast(origin, directions, ego)
         distance = np.where(distance < model.max_range, distance, np.float32(np.inf)).astype(np.float32)
-        material = np.where(marking, np.int32(Material.MARKING), np.int32(Material.ASPHALT))
         hit = np.full(distance.shape, -1, np.int32)
         luck = rng.random(distance.shape, dtype=np.float32)
         for index, rows, columns in self._windows(solids, motion):
@@ -130,7 +129,7 @@ class Lidar:
         return self._measured(distance, material, hit, solids, time, rng)
 
     def _windows(self, solids: Solids, motion: Motion) -> list[tuple[int, slice, slice]]:
-        """Of each solid the rays that can meet it, as slices of beams and columns; two where it lies across the rear."""
+        """The rays that can meet each solid, as slices of beams and columns; two where it lies across the rear."""
         model = self.model
         offset = solids.corners() - model.origin
         flat = np.linalg.norm(offset[..., :2], axis=-1)
@@ -185,7 +184,7 @@ class Lidar:
         true_range, grain = distance[kept], noise[kept]
         measured = true_range + model.range_noise * grain
         xyz = self._fired[kept] * measured[:, None] + model.origin
-        # Returned light grows weaker with grazing ground and, on real sensors after their correction, little with range.
+        # Sensors correct intensity for range, so the material alone decides.
         intensity = np.clip(_INTENSITY[kind] * (1 + 0.12 * grain), 0, 1)
         points = np.concatenate([xyz, intensity[:, None]], axis=1).astype(np.float32)
         owner = np.where(body >= 0, solids.owner[np.maximum(body, 0)], 0)

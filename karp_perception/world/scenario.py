@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,8 +43,7 @@ class Course:
         """m at time t (s): the start plus the integral of the speed."""
         times, _ = zip(*self.knots, strict=True)
         edges = [0.0, *(k for k in times if 0 < k < t), t]
-        pairs = zip(edges, edges[1:], strict=False)
-        return self.start + sum((b - a) * 0.5 * (self.speed(a) + self.speed(b)) for a, b in pairs)
+        return self.start + sum((b - a) * 0.5 * (self.speed(a) + self.speed(b)) for a, b in pairwise(edges))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Script:
     lane_d: float = -1.75  # m, where the vehicle keeps to
 
     def ego_motion(self, street: Street, duration: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-        """Way (m along the vehicle's own lane, as s) and speed ds/dt (m/s) at multiples of `step` up to `duration` s."""
+        """The vehicle's s (m) and ds/dt (m/s) at multiples of `step` up to `duration` s."""
         count = int(np.ceil(duration / step)) + 2
         way, speed = np.zeros(count), np.full(count, self.start_speed)
         front = Vehicle().front
@@ -145,7 +145,7 @@ _SILVER, _RED, _BLUE, _WHITE = (196, 200, 204), (158, 34, 36), (38, 76, 136), (2
 
 
 def _street() -> Script:
-    """A slower car ahead brakes for somebody on the zebra crossing, waits, and drives on; an oncoming one does alike."""
+    """A slower car ahead brakes for somebody on the zebra crossing, waits and drives on; an oncoming one too."""
     lead = Course(28.0, ((0.0, 6.8), (1.8, 6.8), (5.6, 0.0), (9.2, 0.0), (13.2, 6.0)))
     oncoming = Course(106.0, ((0.0, -7.6), (2.2, -7.6), (7.0, 0.0), (10.2, 0.0), (14.0, -6.0)))
     crossing = Course(-6.4, ((0.0, 0.0), (2.8, 0.0), (3.1, 1.4), (12.0, 1.4), (12.3, 0.0)))

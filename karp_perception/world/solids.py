@@ -30,7 +30,7 @@ class Material(IntEnum):
 
 
 class MaterialProperties(NamedTuple):
-    """How a lidar sees a material: mean intensity (0..1), share of rays that pass, whether a hit lies inside the body."""
+    """How a lidar sees a material: mean intensity (0..1), share of rays that pass, whether hits lie inside the body."""
 
     intensity: float
     passes: float = 0.0
@@ -127,9 +127,7 @@ class Solids:
         turned = wrap_angle(self.yaw + yaw)
         fx, fy = self.facing.T
         facing = np.stack([c * fx - s * fy, s * fx + c * fy], axis=1)
-        return Solids(
-            center, self.size, turned, self.taper, self.material, self.color, self.owner, facing, self.layer
-        )
+        return Solids(center, self.size, turned, self.taper, self.material, self.color, self.owner, facing, self.layer)
 
     def moved(self, offset: np.ndarray) -> Solids:
         """The same solids moved by (3,) m."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from karp_perception.world.solids import Material
+
 LANE_COLOR, ROAD_COLOR, KERB_COLOR = (222, 222, 214), (78, 80, 84), (150, 149, 145)
 PAVEMENT_COLOR, GRASS_COLOR = (142, 138, 132), (96, 122, 74)
 
@@ -60,10 +62,10 @@ class Street:
             ego: x, y, yaw of base_link in the street's frame.
 
         Returns:
-            distance (beams, columns) in m, infinite for rays into the sky, and a mask of hits on white paint.
+            distance (beams, columns) in m, infinite for rays into the sky, and what is hit, of Material.
         """
         distance = np.full(directions.shape[1:], np.inf)
-        marking = np.zeros(distance.shape, bool)
+        material = np.full(distance.shape, np.int32(Material.ASPHALT))
         down = directions[2].max(axis=1) < -1e-3
         dx, dy, dz = directions[:, down]
         ox, oy, oz = origin
@@ -85,8 +87,9 @@ class Street:
         t = np.where(on_high, t_high, np.where(on_road, t_road, t_high + share * (t_road - t_high)))
         s_hit = self.radius * np.arctan2(gx + t * gdx, self.radius - gy - t * gdy)
         distance[down] = t
-        marking[down] = on_road & self.painted(s_hit, d_road)
-        return distance, marking
+        paint = np.where(self.painted(s_hit, d_road), np.int32(Material.MARKING), np.int32(Material.ASPHALT))
+        material[down] = np.where(on_road, paint, np.int32(Material.PAVEMENT))
+        return distance, material
 
     def painted(self, s: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Mask of the white paint: dashes in the middle, lines along the parking strips, the zebra crossing."""

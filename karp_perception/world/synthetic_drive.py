@@ -106,9 +106,7 @@ class SyntheticDrive:
 
     def frames(self) -> Iterator[SyntheticFrame]:
         """The frames in order of time."""
-        camera = Camera(
-            self.camera, self.street, self.script.lane_d, float(self._way[-1]) + 10.0, seed=self.seed
-        )
+        camera = Camera(self.camera, self.street, self.script.lane_d, float(self._way[-1]) + 10.0, seed=self.seed)
         lidar = Lidar(self.lidar)
         for index in range(len(self)):
             yield self._frame(index, camera, lidar)
@@ -132,7 +130,7 @@ class SyntheticDrive:
         sensors = SensorFrame(
             stamp_ns,
             {"front": CameraFrame(image, self.camera.intrinsics, self.camera.T_base_camera, stamp_ns)},
-            LidarSweep(returns.points, stamp_ns, returns.time),
+            LidarSweep(returns.points, stamp_ns, returns.time if self.lidar.sweep_time > 0 else None),
             ego,
         )
         points = np.array([np.count_nonzero(returns.owner == i) for i in ids], int)
@@ -207,7 +205,8 @@ class SyntheticDrive:
                 if rng.random() < 0.72:
                     size = (length, 8.0, 3.0 * rng.integers(2, 5) + 0.6)
                     color = bodies.FACADES[rng.integers(len(bodies.FACADES))]
-                    yield stand(bodies.building(size, color), s + length / 2, side * (edge + 4.6 + rng.uniform(0, 1.5)), 0)
+                    d = side * (edge + 4.6 + rng.uniform(0, 1.5))
+                    yield stand(bodies.building(size, color), s + length / 2, d, 0)
                 else:
                     yield stand(bodies.hedge(length - 1.0), s + length / 2, side * (edge + 0.6), 1)
                 s += length + rng.uniform(0.3, 3.5)
