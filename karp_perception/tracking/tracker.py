@@ -37,7 +37,7 @@ class TrackerSettings(Settings):
     obstacle_yaw_deviation: float = setting(0.2, "of an obstacle's yaw", unit="rad", low=0.01, high=1.5)
     detection_yaw_deviation: float = setting(0.1, "of a detection's yaw", unit="rad", low=0.01, high=1.5)
     turn_rate: float = setting(0.2, "how fast things turn", unit="rad/sqrt(s)", low=0.001, high=3.0)
-    birth_density: float = setting(0.003, "new things in a frame; a match must be likelier", unit="1/m2", low=1e-9)
+    birth_density: float = setting(2e-4, "new things in a frame; a match must be likelier", unit="1/m2", low=1e-9)
     clutter_density: float = setting(0.1, "chance measurements near a track", unit="1/m2", low=1e-9)
     overlap_weight: float = setting(2.0, "cost of no common area, in log likelihood", low=0.0, high=20.0)
     size_weight: float = setting(0.5, "cost of an e-fold difference in area", low=0.0, high=20.0)
