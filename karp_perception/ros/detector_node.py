@@ -11,6 +11,7 @@ from karp_perception.ros.inputs import SensorInputs
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, Outputs
 from karp_perception.ros.process import run
+from karp_perception.ros.warm_up import warm_up_pipeline
 
 
 class DetectorNode(PerceptionNode):
@@ -27,6 +28,7 @@ class DetectorNode(PerceptionNode):
         self.perceiver = Perceiver(self.settings)
         self.outputs = Outputs(self, PERCEPTION)
         self.perceiver.detector.warm_up()
+        warm_up_pipeline(self.settings)
 
     def open(self) -> None:
         """Threads first, then the subscriptions that feed them."""

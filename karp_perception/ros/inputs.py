@@ -19,6 +19,7 @@ from karp_perception.core.counters import Counters
 from karp_perception.ros.motion_messages import route_from_path
 from karp_perception.ros.primitives import get_stamp, message_class
 from karp_perception.sensing.assembler import LIDAR, FrameAssembler
+from karp_perception.sensing.topics import CameraTopics
 from karp_perception.sensing.transforms import TransformBuffer
 
 if TYPE_CHECKING:
@@ -38,9 +39,34 @@ _LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _RELIABLE = QoSProfile(depth=10)
 
 
-def is_rectified(topic: str) -> bool:
-    """Whether a topic's images are rectified, by the name that ROS gives to those."""
-    return "image_rect" in topic
+class Losses:
+    """Messages of one subscription that were lost on the way, or overwritten in the middleware before they were taken.
+
+    The middleware numbers a publisher's messages: a gap is what is missing. Where it does not, its own count of losses
+    stands in. With several publishers the numbers tell nothing, and only that count is left.
+    """
+
+    def __init__(self, lost: dict[str, int], name: str) -> None:
+        self._lost, self._name = lost, name
+        self._last: int | None = None
+        self._one_publisher = True
+        lost.setdefault(name, 0)
+
+    def note(self, number: int | None) -> None:
+        """A message came with this number of its publisher."""
+        last, self._last = self._last, number
+        if number is None or last is None:
+            return
+        if number <= last:
+            # Restarted by chance, or two publishers taking turns: the numbers cannot be relied upon.
+            self._one_publisher = False
+        elif self._one_publisher:
+            self._lost[self._name] += number - last - 1
+
+    def told(self, event: Any) -> None:
+        """The middleware says how many it lost."""
+        if not self._one_publisher or self._last is None:
+            self._lost[self._name] = max(self._lost[self._name], event.total_count)
 
 
 class Subscriptions:
@@ -55,16 +81,16 @@ class Subscriptions:
         self._timer: Any = None
 
     def add(self, type_name: str, topic: str, callback: Callable[[Any], None], qos: QoSProfile, name: str) -> None:
-        """Subscribe; messages lost in transport are counted under `name` in the diagnostics."""
-        lost = self._node.report.lost
+        """Subscribe; messages that never got here are counted under `name` in the diagnostics."""
+        losses = Losses(self._node.report.lost, name)
 
-        def count(event: Any) -> None:
-            lost[name] = event.total_count
+        def heard(message: Any, info: Any) -> None:
+            losses.note(info.get("publication_sequence_number") if isinstance(info, dict) else None)
+            callback(message)
 
-        subscribe = partial(self._node.create_subscription, message_class(type_name), topic, callback, qos)
+        subscribe = partial(self._node.create_subscription, message_class(type_name), topic, heard, qos)
         try:
-            made = subscribe(event_callbacks=SubscriptionEventCallbacks(message_lost=count))
-            lost.setdefault(name, 0)
+            made = subscribe(event_callbacks=SubscriptionEventCallbacks(message_lost=losses.told))
         except UnsupportedEventTypeError:
             made = subscribe()
         self._made.append(made)
@@ -126,7 +152,7 @@ class SensorInputs:
     def __init__(self, node: PerceptionNode) -> None:
         settings = node.node_settings
         topics = {name: f"~/input/image{i}" for i, name in enumerate(settings.camera_names)}
-        cameras = {name: is_rectified(node.resolve_topic_name(topic)) for name, topic in topics.items()}
+        cameras = {name: CameraTopics(node.resolve_topic_name(topic), None).rectified for name, topic in topics.items()}
         self.assembler = FrameAssembler(node.settings.sensing, cameras, settings.lidar)
         node.frames, node.inputs = self.assembler.counters, self.assembler.input_counters
         self.node = node

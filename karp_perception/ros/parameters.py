@@ -16,6 +16,13 @@ S = TypeVar("S", bound=Settings)
 
 _LARGEST_FLOAT, _LARGEST_INT = 1.7e308, (1 << 63) - 1  # where a range has only one end
 
+_TITLE = """Every setting of the pipeline at its default, for the nodes (`config:=` of launch files, `--params-file`)
+and for the command line (`--config`). A file of your own needs only what differs from this one. What the nodes alone
+need (cameras, QoS, diagnostics) is in nodes.yaml. Written by `python -m karp_perception.ros.parameters`."""
+
+_NODE_TITLE = """What the nodes need beside karp.yaml, at its default, for --params-file.
+Written by `python -m karp_perception.ros.parameters`."""
+
 
 @dataclass(frozen=True)
 class NodeSettings(Settings):
@@ -134,3 +141,22 @@ def _range(parameter: Parameter) -> str:
 def _kind(parameter: Parameter) -> str:
     names = {bool: "true or false", int: "an integer", float: "a number with a decimal point", str: "a text"}
     return names.get(type(parameter.value), "a list") + (f" in {parameter.unit}" if parameter.unit else "")
+
+
+def default_parameter_file() -> str:
+    """The text of `config/karp.yaml`: every setting of the pipeline at its default."""
+    from karp_perception.pipeline import PipelineSettings
+
+    return parameter_file(PipelineSettings(), _TITLE)
+
+
+def default_node_file() -> str:
+    """The text of `config/nodes.yaml`: what the nodes alone need, at its default."""
+    return parameter_file(NodeSettings(), _NODE_TITLE)
+
+
+if __name__ == "__main__":
+    from karp_perception.core.resources import resource
+
+    for name, text in (("karp.yaml", default_parameter_file()), ("nodes.yaml", default_node_file())):
+        (resource("config") / name).write_text(text)

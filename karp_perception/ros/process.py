@@ -15,6 +15,7 @@ from karp_perception.ros.transport import make_room_for_large_messages
 if TYPE_CHECKING:
     from karp_perception.ros.node import ProcessNode
 
+_SWITCH_INTERVAL = 0.0005  # s: the executor must not wait long for threads that compute in Python
 _TURN = 0.1  # s: how soon the executor notices that the process is to end
 
 
@@ -28,6 +29,7 @@ def run(make: Callable[[], ProcessNode]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     make_room_for_large_messages()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
 
     import rclpy
     from rclpy.executors import SingleThreadedExecutor

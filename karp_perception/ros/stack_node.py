@@ -10,6 +10,7 @@ from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import OUTPUTS, Outputs
 from karp_perception.ros.process import run
+from karp_perception.ros.warm_up import warm_up_pipeline
 from karp_perception.ros.watchdog import Silence, Watchdog
 
 
@@ -32,6 +33,7 @@ class StackNode(PerceptionNode):
         self.watchdog = Watchdog(self)
         self.ego: EgoState | None = None
         self.pipeline.detector.warm_up()
+        warm_up_pipeline(self.settings)
 
     def open(self) -> None:
         """Threads first, then the subscriptions that feed them."""
