@@ -359,6 +359,9 @@ def test_what_is_no_recording_is_refused_with_what_was_expected(tmp_path):
         BagError, match=r"expected a bag directory \(metadata.yaml and .mcap or .db3 files\), found nothing"
     ):
         BagReader(tmp_path / "empty")
+    write_drive(tmp_path / "drives" / "monday")
+    with pytest.raises(BagError, match="found bags inside it: monday"):
+        BagReader(tmp_path / "drives")
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(BagError, match=r"got \.txt"):
         BagReader(tmp_path / "x.txt")
@@ -418,6 +421,13 @@ def test_a_recording_appears_whole_or_not_at_all(tmp_path):
 def test_nothing_but_a_recording_is_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
+    write_drive(tmp_path / "recordings" / "precious.mcap")
+    with pytest.raises(BagError, match="other things in it"):
+        BagWriter(tmp_path / "recordings")  # a folder of recordings is not a recording
+    write_drive(tmp_path / "bag")
+    shutil.copy(tmp_path / "recordings" / "precious.mcap", tmp_path / "bag")
+    with pytest.raises(BagError, match="other things in it"):
+        BagWriter(tmp_path / "bag")
     with pytest.raises(BagError, match="other things in it"):
         BagWriter(tmp_path / "photos")
     (tmp_path / "notes").write_text("x")

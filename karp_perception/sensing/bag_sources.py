@@ -148,12 +148,13 @@ def open_sources(path: Path, scratch: Path) -> list[Source]:
     """
     if not path.exists():
         raise BagError(f"{path}: no such file or directory; expected a bag directory, or an .mcap, .db3 or .bag file")
-    files = [path]
+    files, listed = [path], None
     if path.is_dir():
         files = [f for f in sorted(path.iterdir(), key=_natural_order) if _storage_suffix(f) in _STORAGE]
         if not files:
-            found = ", ".join(sorted(f.name for f in path.iterdir())[:5]) or "nothing"
-            raise BagError(f"{path}: expected a bag directory (metadata.yaml and .mcap or .db3 files), found {found}")
+            raise BagError(f"{path}: {_no_bag(path)}")
+        listed = listed_files(path)
+        files = [f for f in files if listed is None or f.name in listed] or files
     elif _storage_suffix(path) not in _STORAGE:
         raise BagError(
             f"{path}: expected a bag directory, or an .mcap, .db3 or .bag file, got {path.suffix or 'no suffix'}"
@@ -169,9 +170,10 @@ def open_sources(path: Path, scratch: Path) -> list[Source]:
         raise errors[0]
     for error in errors:
         _note_damage(sources[0], str(error))
-    if path.is_dir():
-        for name in _missing_files(path):
-            _note_damage(sources[0], f"metadata.yaml names {name}, which is not there")
+    for name in sorted(set(listed or ()) - {file.name for file in files}):
+        _note_damage(sources[0], f"metadata.yaml names {name}, which is not there")
+    if listed is None and len(files) > 1:
+        _note_damage(sources[0], f"there is no metadata.yaml: {len(files)} files are read as one recording")
     return sorted(sources, key=lambda source: source.start_ns)
 
 
@@ -222,15 +224,25 @@ def _storage_suffix(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix == _COMPRESSED else path.suffix
 
 
-def _missing_files(path: Path) -> list[str]:
+def listed_files(path: Path) -> list[str] | None:
+    """Names of the files that the metadata.yaml of a bag directory lists; None where it does not exist or say."""
     import yaml
 
-    metadata = path / "metadata.yaml"
     try:
-        names = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [Path(name).name for name in names if not (path / Path(name).name).exists()]
+        metadata = yaml.safe_load((path / "metadata.yaml").read_text())
+        return [Path(name).name for name in metadata["rosbag2_bagfile_information"]["relative_file_paths"]]
     except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError):
-        return []  # the files speak for themselves
+        return None
+
+
+def _no_bag(path: Path) -> str:
+    """What was expected of a directory, and what came."""
+    expected = "expected a bag directory (metadata.yaml and .mcap or .db3 files)"
+    inside = sorted(path.iterdir())
+    bags = [f.name for f in inside if (f / "metadata.yaml").is_file()]
+    if bags:
+        return f"{expected}, found bags inside it: {', '.join(bags[:5])}"
+    return f"{expected}, found {', '.join(f.name for f in inside[:5]) or 'nothing'}"
 
 
 def _natural_order(path: Path) -> list[Any]:

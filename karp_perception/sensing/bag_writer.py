@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from karp_perception.core.errors import BagError
 from karp_perception.core.validation import as_stamp
+from karp_perception.sensing.bag_sources import listed_files
 from karp_perception.sensing.message_types import full_type_name, serialize, typestore
 from karp_perception.sensing.qos import Qos
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
     from typing_extensions import Self
-
-_BAG_FILES = {".mcap", ".db3", ".db3-shm", ".db3-wal", ".zstd"}
 
 
 class BagWriter:
@@ -180,9 +179,11 @@ class _BagDirectory:
 
 
 def _check_replaceable(path: Path) -> None:
+    """Only what is a recording, and nothing else, may be replaced."""
     if path.is_dir():
-        others = [f.name for f in path.iterdir() if f.name != "metadata.yaml" and f.suffix not in _BAG_FILES]
-        if others or path.suffix == ".mcap":
+        files = {f.name for f in path.iterdir()}
+        own = {"metadata.yaml"} | {f"{name}{end}" for name in listed_files(path) or () for end in ("", "-shm", "-wal")}
+        if not files <= own or path.suffix == ".mcap":
             raise BagError(f"{path}: is a directory with other things in it; choose another name for the recording")
     elif path.exists() and path.suffix != ".mcap":
         raise BagError(f"{path}: is a file; choose another name, or one that ends in .mcap for a single-file recording")
