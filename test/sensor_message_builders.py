@@ -68,10 +68,8 @@ def image_message(
     content = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     padded = np.full((len(rows), content.shape[1] + padding), 0xEE, np.uint8)
     padded[:, : content.shape[1]] = content
-    height = len(rows) if height is None else height
-    data = padded.reshape(-1)
     image = TYPES["sensor_msgs/msg/Image"]
-    return image(header(), height, width, encoding, int(big_endian), padded.shape[1], data)
+    return image(header(), len(rows), width, encoding, int(big_endian), padded.shape[1], padded.reshape(-1))
 
 
 def compressed_message(data: bytes, kind: str = "jpeg") -> Any:

@@ -28,6 +28,7 @@ _ADVICE = "calibrate the camera (ros2 run camera_calibration cameracalibrator) a
 # through a fisheye; 1000 one of 3 minutes of arc. Focal lengths in mm, or in parts of the image, lie outside.
 _FOCAL_RANGE = (0.05, 1000.0)
 _LARGEST_ASPECT = 5.0  # of pixels
+_LARGEST_COEFFICIENT = 1e4  # fits of wide lenses by the rational model reach hundreds
 
 _MODELS = {
     "": DistortionModel.NONE,
@@ -73,7 +74,8 @@ class CameraModel:
         for name in ("intrinsics", "rectified_intrinsics"):
             object.__setattr__(self, name, _camera_matrix(f"CameraModel.{name}", getattr(self, name)))
         R = _matrix("CameraModel.rectification", self.rectification, (3, 3))
-        if not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0):
+        is_rotation = np.abs(R).max() < 2 and np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0
+        if not is_rotation:
             raise InvalidInput("CameraModel.rectification", "a rotation matrix", R.tolist(), reason=_REASON)
         object.__setattr__(self, "rectification", R)
 
@@ -148,8 +150,9 @@ def _camera_matrix(subject: str, value: Any) -> np.ndarray:
     """(3, 3) fx s cx, 0 fy cy, 0 0 1 with positive focal lengths."""
     K = _matrix(subject, value, (3, 3))
     below = np.array([K[1, 0], K[2, 0], K[2, 1], K[2, 2] - 1.0])
-    if K[0, 0] <= 0 or K[1, 1] <= 0 or np.abs(below).max() > 1e-6:
-        raise InvalidInput(subject, "fx 0 cx, 0 fy cy, 0 0 1 with fx, fy > 0", K.tolist(), _ADVICE, reason=_REASON)
+    if K[0, 0] <= 0 or K[1, 1] <= 0 or np.abs(below).max() > 1e-6 or abs(K[0, 1]) > K[0, 0]:
+        expected = "fx skew cx, 0 fy cy, 0 0 1 with fx, fy > 0 and a skew below fx"
+        raise InvalidInput(subject, expected, K.tolist(), _ADVICE, reason=_REASON)
     return K
 
 
@@ -177,6 +180,9 @@ def _distortion(message: Any) -> Distortion:
         raise InvalidInput(subject, f"one of {known}", repr(name[:40]), advice, reason=_REASON)
     if not numbers.any():
         return Distortion()
+    if np.abs(numbers).max() > _LARGEST_COEFFICIENT:
+        expected = f"coefficients of at most {_LARGEST_COEFFICIENT:g}"
+        raise InvalidInput(f"{_SUBJECT} D", expected, numbers.tolist(), _ADVICE, reason=_REASON)
     allowed = _COEFFICIENTS[model]
     # Drivers with one buffer for all models fill it up with zeros.
     if len(numbers) > allowed[-1] and not numbers[allowed[-1] :].any():
