@@ -181,7 +181,9 @@ def decode_compressed_image(message: Any) -> np.ndarray:
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise InvalidInput(f"{subject} ({stream.kind})", "a valid stream", error.err, reason=_MALFORMED) from None
+        raise InvalidInput(
+            f"{subject} ({stream.kind})", "a valid stream", _last_line(error), reason=_MALFORMED
+        ) from None
     if pixels is None or pixels.shape[:2] != (stream.height, stream.width) or pixels.dtype.kind != "u":
         got = "one that OpenCV cannot decode"
         raise InvalidInput(f"{subject} ({stream.kind})", "a valid stream", got, reason=_MALFORMED)
@@ -206,11 +208,15 @@ def decode_compressed_image(message: Any) -> np.ndarray:
     return image
 
 
+def _last_line(error: cv2.error) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
 def _converted(convert: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
     try:
         return convert(pixels)
     except cv2.error as error:
-        raise InvalidInput(_SUBJECT, "pixels that OpenCV can convert", error.err, reason=_MALFORMED) from None
+        raise InvalidInput(_SUBJECT, "pixels that OpenCV can convert", _last_line(error), reason=_MALFORMED) from None
 
 
 def _packed(data: np.ndarray, width: int, height: int, step: int, layout: _Packed, big_endian: bool) -> np.ndarray:
