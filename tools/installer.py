@@ -40,6 +40,8 @@ def pip(
 ) -> None:
     """Runs `.venv`'s pip, its output going to the log (and line by line to `watch`); raises SetupError if it fails."""
     command = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", *map(str, arguments)]
+    if arguments[0] == "install":
+        command.append("--no-compile")  # Python does it for the modules that are used: a third of the time saved
     lines: list[str] = []
     process = subprocess.Popen(
         command,

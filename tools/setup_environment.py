@@ -121,8 +121,9 @@ def without(folder: Path, paths: str) -> str:
 
 
 def input_hash(system_ros: bool) -> str:
-    """Everything the environment is made from: the project's files, the Python, and which ROS it uses."""
-    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix} {sysconfig.get_platform()} {system_ros} {VENV}".encode())
+    """Everything the environment is made from: the project's files, the Python, and which ROS it can have."""
+    ros = "system" if system_ros else reason_against_wheels()  # a compiler installed since is a reason to go on
+    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix} {sysconfig.get_platform()} {ros} {VENV}".encode())
     single = [ROOT / name for name in ("setup.py", "setup.cfg", "package.xml")]
     linked = [path for folder in LINKED_FOLDERS for path in files_below(ROOT / folder)]
     tools = Path(__file__).parent
