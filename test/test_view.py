@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -26,7 +27,7 @@ from karp_perception.core import (
     Vehicle,
 )
 from karp_perception.core.geometry import invert_pose, pose_from_rotation, pose_from_xy_yaw
-from karp_perception.view import corridor
+from karp_perception.view import corridor, relevance
 from karp_perception.view import text as text_module
 from karp_perception.view.birdseye import BirdsEye
 from karp_perception.view.camera import Projection, draw_boxes, scaled
@@ -314,3 +315,17 @@ def test_stroke_fonts_stand_in_where_opencv_has_no_outline_fonts(monkeypatch: py
     assert columns[-1] == pytest.approx(10 + width, abs=4)
     for cached in (text_module._word, text_module._line):
         cached.cache_clear()
+
+
+def test_things_without_a_class_are_named_only_in_the_way_and_move_only_beyond_doubt():
+    objects = objects_at((15.0, 0.0, 0.75), (15.0, 9.0, 0.75), (15.0, -9.0, 0.75), (-15.0, 0.0, 0.75))
+    unknown = replace(objects.boxes, label=np.full(4, -1), velocity=np.array([[3.0, 0], [0, 0], [3.0, 0], [0, 0.2]]))
+    covariance = np.zeros((4, 6, 6))
+    covariance[2, 4, 4] = 2.0
+    objects = replace(objects, boxes=unknown, covariance=covariance)
+    path = corridor.resampled(straight(6.0))
+    assert relevance.relevant(objects, path, Vehicle(), None).tolist() == [True, False, False, False]
+    assert relevance.relevant(objects, np.zeros((0, 4)), Vehicle(), 2).tolist() == [True, True, False, False]
+    assert relevance.moving(objects).tolist() == [True, False, False, False]
+    cars = replace(objects, boxes=replace(unknown, label=np.zeros(4, int)))
+    assert relevance.relevant(cars, path, Vehicle(), None).all()

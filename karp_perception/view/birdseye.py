@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from karp_perception.core import Boxes, DecisionKind, ObjectClass, Objects, Plan, Vehicle, class_name
-from karp_perception.view import corridor
+from karp_perception.view import corridor, relevance
 from karp_perception.view.palette import (
     BACKGROUND,
     DECISION_COLORS,
@@ -28,7 +28,6 @@ _HEIGHT_COLORS = np.array(
     [[44, 51, 63], [48, 56, 70], [70, 98, 122], [104, 148, 172], [96, 122, 146], [62, 74, 92]], float
 )
 _ARROW_TIME = 1.0  # s: an arrow reaches as far as the object gets in this time
-_MOVING = 0.5  # m/s; slower objects get no arrow
 _LABEL_RANGE = 40.0  # m
 _MAX_LABELS = 14
 _FADE_AFTER = 0.35  # s without a measurement after which an object is drawn faintly
@@ -85,7 +84,7 @@ class BirdsEye:
         if plan is not None:
             self._draw_path(image, path, plan)
         if objects is not None:
-            self._draw_objects(image, objects, plan.decision.target_id if plan is not None else None)
+            self._draw_objects(image, objects, path, plan.decision.target_id if plan is not None else None)
         self._draw_ego(image)
         if plan is not None:
             self._draw_gap(image, path, plan)
@@ -136,7 +135,9 @@ class BirdsEye:
         for edge in (left, right):
             polyline(image, edge, color, 1)
 
-    def _draw_objects(self, image: np.ndarray, objects: Objects, target_id: int | None) -> None:
+    def _draw_objects(self, image: np.ndarray, objects: Objects, path: np.ndarray, target_id: int | None) -> None:
+        matters = relevance.relevant(objects, path, self.vehicle, target_id)
+        moves = relevance.moving(objects)
         footprints = self.pixels(objects.boxes.footprint())
         low, high = footprints.min(axis=1), footprints.max(axis=1)
         shown = np.flatnonzero((high > 0).all(axis=1) & (low < self.size).all(axis=1)) if len(objects) else []
@@ -145,14 +146,20 @@ class BirdsEye:
         for i in reversed(order):
             is_target = objects.track_id[i] == target_id
             color = TARGET if is_target else class_color(objects.boxes.label[i])
+            if not matters[i]:
+                polyline(image, footprints[i], OBSTACLE, 1, closed=True)
+                continue
             if objects.unseen[i] > _FADE_AFTER:
                 color = mixed(color, BACKGROUND, 0.5)
-            self._draw_prediction(image, objects, int(i), color)
+            if moves[i]:
+                self._draw_prediction(image, objects, int(i), color)
             area(image, footprints[i], color, 0.5 if is_target else 0.25)
             polyline(image, footprints[i], color, 2 if is_target else 1, closed=True)
-            self._draw_motion(image, objects.boxes, int(i), color)
+            if moves[i]:
+                start, velocity = objects.boxes.center[i, :2], objects.boxes.velocity[i]
+                arrow(image, self.pixels(start), self.pixels(start + velocity * _ARROW_TIME), color, 2)
         taken: list[tuple[float, float, float, float]] = []
-        for i in order[: _MAX_LABELS + 1]:
+        for i in [i for i in order if matters[i]][:_MAX_LABELS]:
             is_target = objects.track_id[i] == target_id
             if is_target or away[i] < _LABEL_RANGE:
                 name = short_name(int(objects.boxes.label[i]))
@@ -161,20 +168,11 @@ class BirdsEye:
                 self._draw_label(image, text, low[i], high[i], color, taken)
 
     def _draw_prediction(self, image: np.ndarray, objects: Objects, i: int, color: Color) -> None:
-        if np.hypot(*objects.boxes.velocity[i]) < _MOVING:
-            return
         start = objects.boxes.center[i, :2]
         for path, probability in zip(objects.predicted[i], objects.predicted_probability[i], strict=True):
             if probability > 0.1:
                 line = self.pixels(np.vstack([start, path[:, :2]]))
                 polyline(image, line, mixed(BACKGROUND, color, 0.25 + 0.4 * float(probability)), 1)
-
-    def _draw_motion(self, image: np.ndarray, boxes: Boxes, i: int, color: Color) -> None:
-        velocity = boxes.velocity[i]
-        if not np.isfinite(velocity).all() or np.hypot(*velocity) < _MOVING:
-            return
-        start = boxes.center[i, :2]
-        arrow(image, self.pixels(start), self.pixels(start + velocity * _ARROW_TIME), color, 2)
 
     def _draw_label(
         self,
@@ -224,7 +222,7 @@ class BirdsEye:
 def short_name(label: int) -> str:
     """What a person calls it."""
     return {
-        ObjectClass.UNKNOWN: "object", ObjectClass.PEDESTRIAN: "person", ObjectClass.CONSTRUCTION_VEHICLE: "digger",
+        ObjectClass.UNKNOWN: "obstacle", ObjectClass.PEDESTRIAN: "person", ObjectClass.CONSTRUCTION_VEHICLE: "digger",
         ObjectClass.TRAFFIC_CONE: "cone",
     }.get(label, class_name(label))  # fmt: skip
 

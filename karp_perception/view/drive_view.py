@@ -10,7 +10,7 @@ import numpy as np
 
 from karp_perception.core import CameraFrame, ConfigurationError, DecisionKind, MotionSource, SensorFrame, Vehicle
 from karp_perception.core.geometry import wrap_angle
-from karp_perception.view import corridor
+from karp_perception.view import corridor, relevance
 from karp_perception.view.birdseye import BirdsEye, short_name
 from karp_perception.view.camera import Projection, draw_bar, draw_boxes, draw_corridor, scaled
 from karp_perception.view.chart import SpeedChart
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _KMH = 3.6  # km/h in a m/s
 _NAMED_RANGE = 45.0  # m within which objects are named in the camera images
-_STANDING = 0.5  # m/s
 _FLASH_NS = 300_000_000  # an emergency stop changes its red this often
 _MOTION = {MotionSource.ODOMETRY: "from odometry", MotionSource.LIDAR: "from lidar", MotionSource.NONE: "unknown"}
 _AMBER: Color = (232, 184, 92)
@@ -136,7 +135,8 @@ class DriveView:
         at = (x_number, height / 2 + 0.36 * number_size)
         draw_text(image, number, at, TEXT, number_size, weight=600, align="right")
 
-        reason, size = result.plan.decision.reason, self._px(19)
+        # The sentence may begin with the word that already stands beside it.
+        reason, size = result.plan.decision.reason.removeprefix(kind.value).lstrip(" :,"), self._px(19)
         room = x_number - round(64 * self._unit) - right - 3 * gap
         if text_width(reason, size) > room:
             size = self._px(16)
@@ -213,18 +213,20 @@ class DriveView:
         if large and decision.distance_m is not None and decision.kind not in _QUIET:
             ends = corridor.bar(path, self.vehicle, max(0.0, decision.distance_m))
             draw_bar(image, projection, ends, color)
+        shown = np.flatnonzero(relevance.relevant(objects, path, self.vehicle, decision.target_id))
+        moves = relevance.moving(objects)
         texts, colors, widths = [], [], []
-        for i in range(len(objects)):
+        for i in shown:
             is_target = objects.track_id[i] == decision.target_id
             colors.append(TARGET if is_target else class_color(objects.boxes.label[i]))
             widths.append((3 if large else 2) if is_target else 1)
-            texts.append(self._object_text(result, i) if large else "")
+            texts.append(self._object_text(result, int(i), bool(moves[i])) if large else "")
         draw_boxes(
-            image, objects.boxes, projection.intrinsics, projection.T_base_camera, distortion=projection.distortion,
-            colors=colors, texts=texts, widths=widths, text_size=self._px(13),
+            image, objects.boxes[shown], projection.intrinsics, projection.T_base_camera,
+            distortion=projection.distortion, colors=colors, texts=texts, widths=widths, text_size=self._px(13),
         )  # fmt: skip
 
-    def _object_text(self, result: Result, i: int) -> str:
+    def _object_text(self, result: Result, i: int, moves: bool) -> str:
         """Class, id, distance and speed of a tracked object; "" for those far away."""
         boxes, decision = result.objects.boxes, result.plan.decision
         is_target = result.objects.track_id[i] == decision.target_id
@@ -233,8 +235,8 @@ class DriveView:
             return ""
         # The target's distance is the decision's own: along the path, from bumper to body.
         distance = decision.distance_m if is_target and decision.distance_m is not None else away
-        speed = float(np.hypot(*boxes.velocity[i]))
-        motion = "standing" if speed < _STANDING else f"{speed * _KMH:.0f} km/h"
+        # In the unit of the decision's sentence, which often names the same speed.
+        motion = f"{float(np.hypot(*boxes.velocity[i])):.1f} m/s" if moves else "standing"
         return f"{short_name(int(boxes.label[i]))} {result.objects.track_id[i]} · {distance:.0f} m · {motion}"
 
     def _empty_tile(self, tile: np.ndarray, text: str) -> None:
@@ -252,7 +254,7 @@ class DriveView:
         lost = [name for name, camera in frame.cameras.items() if camera is None]
         cameras = f"{seen} of {len(frame.cameras)} images" + (f", missing: {', '.join(lost)}" if lost else "")
         lidar = "missing" if frame.lidar is None else f"{len(frame.lidar.points):,} points"
-        moving = int((np.hypot(*result.objects.boxes.velocity.T) >= _STANDING).sum()) if len(result.objects) else 0
+        moving = int(relevance.moving(result.objects).sum())
         rows: list[tuple[str, str, Color]] = [
             ("cameras", cameras if frame.cameras else "none", TARGET if lost or not frame.cameras else TEXT),
             ("lidar", lidar, TARGET if frame.lidar is None else TEXT),
