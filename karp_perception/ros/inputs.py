@@ -14,7 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from karp_perception.core import EgoState, InvalidInput, KarpError, MissingTransform, Route
+from karp_perception.core import EgoState, InvalidInput, MissingTransform, Route
 from karp_perception.core.counters import Counters
 from karp_perception.ros.motion_messages import route_from_path
 from karp_perception.ros.primitives import get_stamp, message_class
@@ -276,37 +276,3 @@ class RouteInput:
             return
         self.speed_limit = float(message.data)
         self.counters["speed_limit"].use()
-
-
-class JoinedInputs:
-    """Messages of several topics that belong to the same stamp, decoded; for nodes that follow the detector.
-
-    Args:
-        node: whose intake reads them.
-        anchor: topic under ~/input whose messages each make one frame.
-        decoders: of every topic, `decode(message) -> value`.
-    """
-
-    def __init__(
-        self, node: PerceptionNode, anchor: str, decoders: dict[str, tuple[str, Callable[[Any], Any]]]
-    ) -> None:
-        from karp_perception.sensing.synchronizer import Synchronizer, SynchronizerSettings
-
-        self._node, self._decoders = node, decoders
-        others = [name for name in decoders if name != anchor]
-        self._synchronizer = Synchronizer(anchor, others, SynchronizerSettings(tolerance=1e-3, time_limit=0.1))
-        self.counters: dict[str, Counters] = self._synchronizer.counters
-        self.poll = self._synchronizer.poll
-
-    def subscribe(self, subscriptions: Subscriptions) -> None:
-        """Hear all of them, reliably: what they carry is small."""
-        for name, (type_name, decode) in self._decoders.items():
-            read = self._node.handed_over(self.counters[name], partial(self._read, name, decode), name)
-            subscriptions.add(type_name, f"~/input/{name}", read, _RELIABLE, name)
-
-    def _read(self, name: str, decode: Callable[[Any], Any], message: Any, arrival_ns: int) -> None:
-        try:
-            self._synchronizer.add(name, get_stamp(message.header.stamp), decode(message), arrival_ns)
-        except KarpError as error:
-            log.warning("%s: dropped: %s", name, error)
-            self.counters[name].drop(getattr(error, "reason", "invalid_input"))

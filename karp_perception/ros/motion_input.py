@@ -27,14 +27,21 @@ class OdometryInput:
         sensing = node.settings.sensing
         self.motion = EgoMotion(sensing.transform_history, sensing.odometry_gap)
         self.counters = Counters()
+        self._newest: int | None = None
 
     def subscribe(self, subscriptions: Subscriptions) -> None:
         """Hear it, from publishers of either reliability."""
         subscriptions.add("nav_msgs/msg/Odometry", "~/input/odometry", self._heard, _ANY, "odometry")
 
+    def reaches(self, stamp_ns: int) -> bool:
+        """Whether what has come covers this moment, or nothing ever came: then there is nothing to wait for."""
+        return self._newest is None or self._newest >= stamp_ns
+
     def _heard(self, message: Any) -> None:
         try:
-            self.motion.add(decode_odometry(message))
+            state = decode_odometry(message)
+            self.motion.add(state)
+            self._newest = state.stamp_ns
             self.counters.use()
         except InvalidInput as error:
             log.warning("odometry: dropped: %s", error)

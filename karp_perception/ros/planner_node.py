@@ -8,7 +8,8 @@ from typing import Any
 
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.planning.planner import Planner
-from karp_perception.ros.inputs import JoinedInputs, RouteInput, Subscriptions, subscribe_transforms
+from karp_perception.ros.inputs import RouteInput, Subscriptions, subscribe_transforms
+from karp_perception.ros.joined_inputs import JoinedInputs
 from karp_perception.ros.motion_input import OdometryInput
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, PLANNING, TRACKING, Outputs, boxes_in_base, objects_in_base
@@ -36,7 +37,7 @@ class PlannerNode(PerceptionNode):
             "obstacles": (PERCEPTION["obstacles"], partial(boxes_in_base, base_frame=base)),
             "objects": (TRACKING["objects"], partial(objects_in_base, base_frame=base)),
         }
-        self.joined = JoinedInputs(self, "objects", kinds)
+        self.joined = JoinedInputs(self, "objects", kinds, self.odometry.reaches)
         counters = {**self.joined.counters, "odometry": self.odometry.counters, **self.route.counters}
         self.count(self.joined.counters["objects"], counters)
         self.outputs = Outputs(self, PLANNING)
@@ -63,7 +64,7 @@ class PlannerNode(PerceptionNode):
         ego = self.odometry.motion.at(stamp_ns)
         wheelbase = self.settings.vehicle.wheelbase
         if isinstance(bundle, Silence):
-            self.outputs.planning(self.planner.step(stamp_ns, None, None, ego), wheelbase)
+            self.outputs.planning(bundle.plan(self.planner, ego), wheelbase)
             return
         self.watchdog.fed(stamp_ns)
         objects, obstacles = bundle.payloads["objects"], bundle.payloads["obstacles"]

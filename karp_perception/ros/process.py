@@ -15,6 +15,7 @@ from karp_perception.ros.transport import make_room_for_large_messages
 if TYPE_CHECKING:
     from karp_perception.ros.node import ProcessNode
 
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SWITCH_INTERVAL = 0.0005  # s: the executor must not wait long for threads that compute in Python
 _TURN = 0.1  # s: how soon the executor notices that the process is to end
 
@@ -26,7 +27,7 @@ def run(make: Callable[[], ProcessNode]) -> int:
     """
     ended = threading.Event()
     # Python's own handler would raise KeyboardInterrupt anywhere, in the midst of cleaning up too; this one only rings.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING_SIGNALS:
         signal.signal(number, lambda *_: ended.set())
     make_room_for_large_messages()
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -72,4 +73,7 @@ def run(make: Callable[[], ProcessNode]) -> int:
             print(f"{name}: {error}", file=sys.stderr)
         else:
             traceback.print_exception(type(error), error, error.__traceback__)
+    # The interpreter puts the deadly default back when it ends: a second Ctrl-C must not turn a clean end into a kill.
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     return 1 if failures else 0

@@ -57,8 +57,7 @@ class StackNode(PerceptionNode):
         """One frame: through the pipeline, publish."""
         if isinstance(frame, Silence):
             motion = self.sensors.assembler.ego_motion.at(frame.stamp_ns)
-            plan = self.pipeline.planner.step(frame.stamp_ns, None, None, motion)
-            self.outputs.planning(plan, self.settings.vehicle.wheelbase)
+            self.outputs.planning(frame.plan(self.pipeline.planner, motion), self.settings.vehicle.wheelbase)
             return
         self.watchdog.fed(frame.stamp_ns)
         route = self.route.at(frame.ego or self.ego)

@@ -8,7 +8,8 @@ from typing import Any
 
 from karp_perception.core import Boxes, EgoState
 from karp_perception.core.stopwatch import Stopwatch
-from karp_perception.ros.inputs import JoinedInputs, Subscriptions
+from karp_perception.ros.inputs import Subscriptions
+from karp_perception.ros.joined_inputs import JoinedInputs
 from karp_perception.ros.motion_input import OdometryInput
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, TRACKING, Outputs, boxes_in_base
@@ -30,7 +31,7 @@ class TrackerNode(PerceptionNode):
         self.odometry = OdometryInput(self)
         decode = partial(boxes_in_base, base_frame=self.settings.sensing.base_frame)
         kinds = {name: (PERCEPTION[name], decode) for name in ("obstacles", "detections")}
-        self.joined = JoinedInputs(self, "detections", kinds)
+        self.joined = JoinedInputs(self, "detections", kinds, self.odometry.reaches)
         self.count(self.joined.counters["detections"], {**self.joined.counters, "odometry": self.odometry.counters})
         self.outputs = Outputs(self, TRACKING)
         self.heard = Subscriptions(self)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rclpy.clock import Clock, ClockType
 
+from karp_perception.core import EgoState, Plan
+
 if TYPE_CHECKING:
+    from karp_perception.planning.planner import Planner
     from karp_perception.ros.node import PerceptionNode
 
 _PERIOD = 0.1  # s between two decisions during a silence: as often as usual ones
@@ -16,9 +19,20 @@ _PERIOD = 0.1  # s between two decisions during a silence: as often as usual one
 
 @dataclass(frozen=True)
 class Silence:
-    """No new data: `stamp_ns` is now on the time line of the last data, or the node's clock before the first."""
+    """No new data.
+
+    Attributes:
+        stamp_ns: now, on the time line of the last data, or on the node's clock before the first.
+        reason: how long it has lasted.
+    """
 
     stamp_ns: int
+    reason: str
+
+    def plan(self, planner: Planner, ego: EgoState | None) -> Plan:
+        """What the planner does about it, with this as the reason."""
+        plan = planner.step(self.stamp_ns, None, None, ego)
+        return replace(plan, decision=replace(plan.decision, reason=f"NO_INPUT: {self.reason}; stopping"))
 
 
 class Watchdog:
@@ -49,5 +63,8 @@ class Watchdog:
         silent = time.monotonic() - self._fed_at
         if silent > self._node.node_settings.input_timeout and self._node.worker is not None:
             last = self._last_stamp
-            stamp_ns = max(self._node.now_ns(), 0) if last is None else last + int(silent * 1e9)
-            self._node.worker.offer(Silence(stamp_ns))
+            if last is None:
+                self._node.worker.offer(Silence(max(self._node.now_ns(), 0), "no input has come yet"))
+            else:
+                stamp_ns = last + int(silent * 1e9)
+                self._node.worker.offer(Silence(stamp_ns, f"nothing new for {silent:.1f} s"))
