@@ -265,16 +265,14 @@ def test_a_stream_cut_anywhere_is_refused(extension: str) -> None:
         assert reason_of(decode_compressed_image, compressed_message(stream[:length])) == expected
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        (),
-        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422),
-    ],
-)
-def test_a_jpeg_cut_and_closed_again_is_refused(parameters: tuple[int, ...]) -> None:
+# Older OpenCV writes 4:2:0 only, and does not have the constants.
+SAMPLING = getattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR", None)
+
+
+@pytest.mark.parametrize("sampling", ["420", "422", "444"] if SAMPLING is not None else ["420"])
+def test_a_jpeg_cut_and_closed_again_is_refused(sampling: str) -> None:
     """Cameras that lose packets write the end marker all the same; decoders fill up with grey."""
+    parameters = () if SAMPLING is None else (SAMPLING, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}"))
     found = 0
     for picture in (NOISE, NOISE[..., 0]):
         stream = encoded(picture, ".jpg", *parameters)
