@@ -79,7 +79,8 @@ def test_calibration_of_a_missing_camera_changes_nothing(net: DetectorNet) -> No
     present = torch.tensor([[1.0, 0.0, 1.0]])
     moved = T.clone()
     moved[:, 1] = torch.tensor(looking(2.0, 3.0))
-    (image, place, reference), (image2, place2, reference2) = net.position(K, T, present), net.position(K, moved, present)
+    image, place, reference = net.position(K, T, present)
+    image2, place2, reference2 = net.position(K, moved, present)
     arguments = inputs(net, (1, 0, 1))
     with torch.no_grad():
         first = net(*arguments[:4], image, place, reference)
@@ -146,7 +147,7 @@ def test_candidates_lie_on_their_tokens_and_are_the_best(net: DetectorNet) -> No
         tokens = net.encode(*arguments[:6])
         _, position, reference, _ = net.queries(tokens, arguments[3], arguments[6])
     assert len(set(tokens.candidates[0].tolist())) == SMALL.candidate_queries
-    nx, ny = SMALL.canvas_tokens
+    ny = SMALL.canvas_tokens[1]
     for number, token in enumerate(tokens.candidates[0].tolist()):
         x = SMALL.x_range_m[0] + (token // ny + 0.5) * SMALL.token_m
         y = SMALL.y_range_m[0] + (token % ny + 0.5) * SMALL.token_m
@@ -169,8 +170,7 @@ def test_of_neighbouring_vehicle_tokens_only_the_peak_is_a_candidate(net: Detect
 
 def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     """What the embedding of images is for: the reference point's embedding is that of the token that sees it."""
-    rows, cols = SMALL.image_tokens
-    nx, ny = SMALL.canvas_tokens
+    cols, ny = SMALL.image_tokens[1], SMALL.canvas_tokens[1]
     K, _ = rig((0.0,))
     candidate = 9 * ny + 4
     point = net.position.candidates[candidate].double().numpy()
@@ -254,7 +254,7 @@ def test_configurations_survive_json_and_refuse_nonsense() -> None:
         dataclasses.replace(NANO, x_range_m=(-10.0, 10.0))
     with pytest.raises(ConfigurationError, match="multiple of heads"):
         dataclasses.replace(NANO, heads=5)
-    with pytest.raises(ConfigurationError, match="unknown|fields of ModelConfig"):
+    with pytest.raises(ConfigurationError, match="fields of ModelConfig"):
         ModelConfig.from_json('{"depth": 3}')
     with pytest.raises(ConfigurationError, match="JSON"):
         ModelConfig.from_json("{")

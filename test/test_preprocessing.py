@@ -41,9 +41,8 @@ def naive_canvas(cloud: LidarSweep, ground: np.ndarray) -> np.ndarray:
         counts = np.histogram(rows[:, 0], edges)[0]
         canvas[:bins, i, j] = np.log1p(np.minimum(counts, 255))
         means = rows.mean(axis=0)
-        canvas[bins:, i, j] = (
-            rows[:, 0].max() / 2, means[0] / 2, ground[i, j] / 2, means[1], 2 * means[2] - 1, 2 * means[3] - 1, 10 * means[4],
-        )  # fmt: skip
+        heights = (rows[:, 0].max() / 2, means[0] / 2, ground[i, j] / 2)
+        canvas[bins:, i, j] = (*heights, means[1], 2 * means[2] - 1, 2 * means[3] - 1, 10 * means[4])
     return canvas
 
 
@@ -61,7 +60,8 @@ def test_canvas_equals_a_loop_over_points(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.uniform((-9, -15, -0.5, -0.2), (22, 15, 6, 1.4), (3000, 4))
     points[:, :2] = np.floor(points[:, :2] / 0.4) * 0.4 + 0.2 + rng.uniform(-0.19, 0.19, (3000, 2))
-    cloud = LidarSweep(points.astype(np.float32), 0, rng.uniform(-0.2, 0.2, 3000).astype(np.float32) if seed % 2 else None)
+    time = rng.uniform(-0.2, 0.2, 3000).astype(np.float32) if seed % 2 else None
+    cloud = LidarSweep(points.astype(np.float32), 0, time)
     ground = ground_height(*cells_of(cloud), SMALL)
     edges, heights = np.array(SMALL.height_edges_m), points[:, 2:3]
     i, j = ((points[:, :2] - (SMALL.x_range_m[0], SMALL.y_range_m[0])) // 0.4).astype(int).T

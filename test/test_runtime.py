@@ -16,25 +16,26 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from small_model import SMALL, camera, small_weights, sweep  # noqa: E402
+from small_model import SMALL, camera, small_weights, sweep
 
-from karp_perception.core import BackendUnavailable, ConfigurationError, InvalidInput, SensorFrame  # noqa: E402
-from karp_perception.detection.detector import network_arrays  # noqa: E402
-from karp_perception.detection.model.weights import find_model  # noqa: E402
-from karp_perception.detection.runtime.artefacts import Artefacts  # noqa: E402
-from karp_perception.detection.runtime.backend import (  # noqa: E402
+from karp_perception.core import BackendUnavailable, ConfigurationError, InvalidInput, SensorFrame
+from karp_perception.detection.detector import network_arrays
+from karp_perception.detection.model.weights import find_model
+from karp_perception.detection.runtime.artefacts import Artefacts
+from karp_perception.detection.runtime.backend import (
     BACKENDS,
     Backend,
     BackendOptions,
     open_backend,
     select_backend,
 )
-from karp_perception.detection.runtime.graph import POSITION_OUTPUTS  # noqa: E402
+from karp_perception.detection.runtime.graph import POSITION_OUTPUTS
 
 STANDARD = {
-    "Add", "Sub", "Mul", "Div", "Clip", "Relu", "Erf", "Gelu", "Sigmoid", "Sin", "Cos", "Sqrt", "Pow", "Neg", "Reciprocal",
-    "Conv", "MatMul", "Gemm", "Softmax", "LayerNormalization", "MaxPool", "ReduceMax", "ReduceMean", "ReduceSum",
-    "TopK", "Gather", "GatherElements", "Concat", "Split", "Slice", "Reshape", "Transpose", "Expand", "Unsqueeze",
+    "Add", "Sub", "Mul", "Div", "Clip", "Relu", "Erf", "Gelu", "Sigmoid", "Sin", "Cos", "Sqrt", "Pow", "Neg",
+    "Reciprocal", "Conv", "MatMul", "Gemm", "Softmax", "LayerNormalization", "MaxPool", "ReduceMax",
+    "ReduceMean", "ReduceSum", "TopK",
+    "Gather", "GatherElements", "Concat", "Split", "Slice", "Reshape", "Transpose", "Expand", "Unsqueeze",
     "Squeeze", "Cast", "Constant", "And", "Greater", "Less", "Max", "Min", "Identity", "Tile", "Flatten",
 }  # fmt: skip
 """Elementwise, matrix products, convolutions, reductions and shapes: no plugin, no GridSample, no NMS."""
@@ -111,7 +112,8 @@ def test_wrong_inputs_are_named(opened: dict[str, tuple[Backend, Backend]]) -> N
     for backend in opened.values():
         with pytest.raises(InvalidInput, match="inputs of the network graph"):
             backend[0].run(arrays)
-        wrong = {"intrinsics": np.zeros((1, 2, 3, 3)), "T_base_camera": np.zeros((1, 3, 4, 4)), "camera_present": np.ones((1, 3))}
+        wrong = {"intrinsics": np.zeros((1, 2, 3, 3)), "T_base_camera": np.zeros((1, 3, 4, 4))}
+        wrong["camera_present"] = np.ones((1, 3))
         with pytest.raises(InvalidInput, match=r"'intrinsics'.*\(1, 3, 3, 3\).*\(1, 2, 3, 3\)"):
             backend[1].run(wrong)
 
@@ -171,7 +173,9 @@ def test_damaged_cache_is_made_again_with_one_line(
     assert [path.name for path in tmp_path.iterdir()] == [again.key]
 
 
-def test_key_covers_weights_configuration_and_sources(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_covers_weights_configuration_and_sources(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = Artefacts(find_model(str(weights))).key
     assert Artefacts(find_model(str(weights))).key == key
     assert Artefacts(find_model(str(small_weights(tmp_path, seed=4)))).key != key
@@ -218,7 +222,7 @@ def test_auto_takes_the_next_and_says_why(
     assert select_backend("auto", artefacts.network).name == "torch"
     with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
         select_backend("onnxruntime", artefacts.network)
-    with pytest.raises(BackendUnavailable, match=r"no inference backend works here; openvino: .*; onnxruntime: .*; torch: "):
+    with pytest.raises(BackendUnavailable, match=r"no inference backend works.*openvino: .*; onnxruntime: .*; torch: "):
         select_backend("auto", artefacts.network, BackendOptions(precision="bf16"))
     with pytest.raises(ConfigurationError, match="'tensorboard'"):
         select_backend("tensorboard", artefacts.network)
@@ -238,7 +242,8 @@ def test_a_file_that_is_no_onnx_is_refused(artefacts: Artefacts, tmp_path: Path)
 def test_a_warm_start_needs_no_torch(artefacts: Artefacts, weights: Path, cache: Path) -> None:
     artefacts.network.onnx()
     code = (
-        "import sys; from pathlib import Path; from karp_perception.detection.detector import Detector, DetectorSettings\n"
+        "import sys; from pathlib import Path\n"
+        "from karp_perception.detection.detector import Detector, DetectorSettings\n"
         f"d = Detector(DetectorSettings(model={str(weights)!r}, backend='openvino'), cache=Path({str(cache)!r}))\n"
         "d.warm_up(); import json; print(json.dumps([d.info['backend'], 'torch' in sys.modules]))"
     )

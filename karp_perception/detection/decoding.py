@@ -12,6 +12,7 @@ _MAX_POSITION_M = 1000.0
 _LOG_SIZE = (np.log(0.05), np.log(50.0))  # m: from a cone's tip to the longest lorry, with room
 _MAX_SPEED = 100.0  # m/s
 _LOG_VARIANCE = (-12.0, 12.0)
+_NEVER = -100.0  # logit of a query that is masked: it stands for nothing, whatever the threshold
 
 
 def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detections: int) -> Boxes:
@@ -19,7 +20,7 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
 
     A query's score is its best class's; each query gives one box at most, and there is no NMS. Numbers that no object
     can have (an untrained or broken network) are brought into a wide range; a query with anything not finite is left
-    out. Ties keep the queries' order, so the result depends on the numbers alone.
+    out, and so is one that is masked. Ties keep the queries' order, so the result depends on the numbers alone.
 
     Args:
         outputs: by name as in `Prediction`, with a batch of one: logits (1, N, 10), center (1, N, 3) m, log_size
@@ -29,11 +30,12 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
     """
     logits = outputs["logits"][0].astype(np.float64)
     finite = np.logical_and.reduce([np.isfinite(values[0]).all(axis=-1) for values in outputs.values()])
-    label = np.where(finite[:, None], logits, -np.inf).argmax(axis=1)
-    best = np.take_along_axis(logits, label[:, None], axis=1)[:, 0]
-    score = np.where(finite, 1.0 / (1.0 + np.exp(-np.clip(np.where(finite, best, -700.0), -700.0, 700.0))), 0.0)
-    order = np.argsort(-score, kind="stable")[:max_detections]
-    rows = order[(score[order] >= score_threshold) & finite[order]]
+    logits = np.where(finite[:, None], logits, _NEVER)
+    label = logits.argmax(axis=1)
+    best = np.clip(logits.max(axis=1), _NEVER, -_NEVER)
+    score = 1.0 / (1.0 + np.exp(-best))
+    rows = np.argsort(-score, kind="stable")[:max_detections]
+    rows = rows[(score[rows] >= score_threshold) & (best[rows] > _NEVER)]
     if len(rows) == 0:
         return Boxes.empty()
 

@@ -104,9 +104,12 @@ def place_cameras(cameras: Mapping[str, CameraFrame | None], config: ModelConfig
         assert camera is not None
         if camera.distortion.model is not DistortionModel.NONE:
             raise InvalidInput(
-                f"camera {name!r}", "a rectified image", f"distortion {camera.distortion.model.value}", "undistort it first",
+                f"camera {name!r}",
+                "a rectified image",
+                f"distortion {camera.distortion.model.value}",
+                "undistort it first",
                 reason="distorted_image",
-            )  # fmt: skip
+            )
         cut = image_cut(camera, config)
         _fill_image(images[0, slot], camera.image, cut)
         intrinsics[0, slot], poses[0, slot], present[0, slot] = cut.intrinsics, camera.T_base_camera, 1.0
@@ -245,7 +248,7 @@ def _median_around(lowest: np.ndarray) -> np.ndarray:
 
 
 def _bin_of(height: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(N,) number of edges at or below each height: 0 below all bins, len(edges) above. Faster than a search for few."""
+    """(N,) number of edges at or below each height: 0 below all bins, len(edges) above."""
     level = np.zeros(len(height), np.uint8)
     for edge in edges:
         level += height >= edge
@@ -266,7 +269,7 @@ def _heading(camera: CameraFrame) -> float:
 def _horizon_row(camera: CameraFrame) -> float:
     """Row of the horizon in the middle of the image; the principal point's where the camera looks up or down."""
     axis = camera.T_base_camera[:3, 2]
-    x, y, z = camera.T_base_camera[:3, :3].T @ np.array([axis[0], axis[1], 0.0])
+    _, y, z = camera.T_base_camera[:3, :3].T @ np.array([axis[0], axis[1], 0.0])
     if z < _LEVEL:
         return float(camera.intrinsics[1, 2])
     return float(camera.intrinsics[1, 1] * y / z + camera.intrinsics[1, 2])

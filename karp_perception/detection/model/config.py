@@ -25,10 +25,10 @@ class ModelConfig:
 
     # Cameras.
     cameras: int = 3  # most robots have one to three; a slot without a camera is masked
-    image_height: int = 128  # a car 40 m away is about 8 pixels high at 352 columns and 90 degrees: the least that helps
+    image_height: int = 128  # with 352 columns over 90 degrees a car 40 m away is 7 pixels high: the least that helps
     image_width: int = 352
-    image_stem: tuple[int, ...] = (24, 48, 96, 128)  # channels of the four halvings to stride 16; few where pixels are many
-    image_residual_from: int = 2  # halvings from this one on get a second, residual convolution: cheap at low resolution
+    image_stem: tuple[int, ...] = (24, 48, 96, 128)  # channels of the halvings to stride 16: few where pixels are many
+    image_residual_from: int = 2  # from this halving on a second, residual convolution: cheap at low resolution
     image_blocks: int = 2  # attention within a camera; relations between cameras are the decoder's business
     horizon_fraction: float = 0.4  # row of the horizon in the cropped image: below it lies what can be hit
 
@@ -36,7 +36,8 @@ class ModelConfig:
     cell_m: float = 0.4  # a pedestrian covers one to two cells, a car's width five
     x_range_m: tuple[float, float] = (-28.8, 48.0)  # more ahead than behind: what is ahead is reached sooner
     y_range_m: tuple[float, float] = (-38.4, 38.4)
-    height_edges_m: tuple[float, ...] = (-0.3, 0.15, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.5)  # above ground: kerb, wheel, bonnet, roof, van, truck
+    # Above ground: road, kerb, wheel, bonnet, shoulder, roof, van, lorry.
+    height_edges_m: tuple[float, ...] = (-0.3, 0.15, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.5)
     lidar_stem: tuple[int, ...] = (48, 128)  # channels of the halvings from cells to tokens of 1.6 m
     lidar_blocks: int = 2  # one in local windows, one in strided windows that span the canvas
     window: int = 16  # tokens along a window's side: 256 tokens attend to each other, 25 m in a local window
@@ -50,7 +51,8 @@ class ModelConfig:
     candidate_queries: int = 56  # the best of the heatmap on the lidar tokens: they make training converge fast
 
     # Geometry.
-    ray_depths_m: tuple[float, ...] = (1.5, 3.0, 5.0, 7.5, 10.5, 14.0, 18.5, 24.0, 31.0, 40.0, 51.0, 64.0)  # finer where it is near
+    # Where rays are sampled: finer near, where a metre is many pixels.
+    ray_depths_m: tuple[float, ...] = (1.5, 3.0, 5.0, 7.5, 10.5, 14.0, 18.5, 24.0, 31.0, 40.0, 51.0, 64.0)
     position_scale_m: float = 51.2  # half the longest wavelength of the position features
     ray_octaves: int = 3  # wavelengths 102, 51 and 26 m: a ray is known to a token's width, not better
     point_octaves: int = 6  # wavelengths from 102 m to 3.2 m, twice a token: any finer would alias
@@ -59,8 +61,6 @@ class ModelConfig:
     offset_scale_m: float = 4.0  # metres that one unit of the centre head means
 
     def __post_init__(self) -> None:
-        for name in ("image_stem", "x_range_m", "y_range_m", "height_edges_m", "lidar_stem", "ray_depths_m", "reference_z_m"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         stride = 2 ** len(self.image_stem)
         self._require(self.width % self.heads == 0, "width", f"a multiple of heads ({self.heads})")
         self._require(self.cameras >= 1, "cameras", "at least 1")

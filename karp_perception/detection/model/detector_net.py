@@ -5,9 +5,9 @@
     canvas ──> LidarEncoder ──┤                 ^
                               └─> heatmap ──> top-k candidates, beside the learned queries
 
-Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap as in TransFusion (Bai et al.,
-2022). What a sensor did not deliver is masked, so one set of weights serves every subset. No NMS: every query stands for
-one object, or for none.
+Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap as in TransFusion (Bai et
+al., 2022). What a sensor did not deliver is masked, so one set of weights serves every subset. No NMS: every query
+stands for one object, or for none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ _VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of neigh
 _PEAK_SHARPNESS = 20.0
 _PRIOR = 0.01  # share of queries that are an object at the start of training (focal loss, Lin et al., 2017)
 _FIRST_SIZE_M = (3.0, 1.5, 1.6)  # length, width, height that an untrained head says
-
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Weights by name or by file: safetensors with the configuration in the metadata. Imports torch only to build a network."""
+"""Weights by name or by file: safetensors, with the configuration in the metadata."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def find_model(model: str) -> ModelSource:
     file = Path(model).expanduser()
     if not file.is_file():
         raise ConfigurationError(
-            f"model {model!r}: expected one of {', '.join(sorted(MODELS))}, none, or a {SUFFIX} file; no such file exists"
+            f"model {model!r}: expected one of {', '.join(sorted(MODELS))}, none, or a {SUFFIX} file, "
+            "and there is no such file"
         )
     return _from_file(file)
 

@@ -136,7 +136,9 @@ class Artefacts:
             for graph in (self.network, self.position):
                 export(graph, folder / f"{graph.name}.onnx")
         except ImportError as error:
-            raise BackendUnavailable(f"exporting {net.config.name} to ONNX needs {error.name}: pip install onnx onnxscript") from None
+            raise BackendUnavailable(
+                f"exporting {net.config.name} to ONNX needs {error.name}: pip install onnx onnxscript"
+            ) from None
 
 
 def _fault(entry: Path) -> str | None:

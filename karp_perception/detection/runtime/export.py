@@ -27,8 +27,16 @@ class NetworkGraph(nn.Module):
         self.net = net
         self.train(net.training)
 
-    def forward(self, images: Tensor, camera_present: Tensor, canvas: Tensor, lidar_present: Tensor,
-                image_position: Tensor, lidar_position: Tensor, reference_position: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
+    def forward(
+        self,
+        images: Tensor,
+        camera_present: Tensor,
+        canvas: Tensor,
+        lidar_present: Tensor,
+        image_position: Tensor,
+        lidar_position: Tensor,
+        reference_position: Tensor,
+    ) -> tuple[Tensor, ...]:
         """Inputs as for `DetectorNet.forward`, outputs as in `Prediction`."""
         prediction = self.net(
             images, camera_present, canvas, lidar_present, image_position, lidar_position, reference_position
