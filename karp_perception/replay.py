@@ -19,6 +19,7 @@ from karp_perception.core import BagError, InvalidInput, Route, SensorFrame
 from karp_perception.core.geometry import invert_pose
 from karp_perception.pipeline import Pipeline, PipelineSettings, Result
 from karp_perception.records import atomic_file, json_line, latency_summary, result_record, versions, write_json
+from karp_perception.ros.messages import route_from_path
 from karp_perception.sensing.assembler import FrameAssembler
 from karp_perception.sensing.bags import BagReader
 from karp_perception.sensing.topics import Inputs, find_inputs
@@ -48,9 +49,16 @@ class BagFrames:
                 f"{bag.path}: expected a PointCloud2, Image or CompressedImage topic, got "
                 f"{', '.join(sorted(bag.topics)) or 'no topics'}"
             )
-        rectified = {name: "rect" in camera.image for name, camera in self.inputs.cameras.items()}
+        rectified = {name: camera.rectified for name, camera in self.inputs.cameras.items()}
         self.assembler = FrameAssembler(settings.sensing, rectified, lidar=self.inputs.points is not None)
         self.route: Route | None = None
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames a second, by the anchor's messages; 10 where a recording is too short to tell."""
+        anchor = self.inputs.points or next(iter(self.inputs.cameras.values())).image
+        count, duration = self.bag.topics[anchor].count, self.bag.duration_s
+        return (count - 1) / duration if count > 1 and duration > 0 else 10.0
 
     def __iter__(self) -> Iterator[SensorFrame]:
         handlers = self._handlers()
@@ -62,10 +70,10 @@ class BagFrames:
     def _handlers(self) -> dict[str, Callable[[Any, int], None]]:
         """topic -> what to do with its messages (message, log time in ns)."""
         inputs, assembler = self.inputs, self.assembler
-        handlers: dict[str, Callable[[Any, int], None]] = {
-            "/tf": lambda message, _: assembler.add_transforms(message, static=False),
-            "/tf_static": lambda message, _: assembler.add_transforms(message, static=True),
-        }
+        handlers: dict[str, Callable[[Any, int], None]] = {}
+        for topic in inputs.transforms:
+            static = topic.endswith("static")
+            handlers[topic] = lambda message, _, static=static: assembler.add_transforms(message, static)
         if inputs.points is not None:
             handlers[inputs.points] = assembler.add_points
         for name, camera in inputs.cameras.items():
@@ -76,11 +84,11 @@ class BagFrames:
             handlers[inputs.odometry] = lambda message, _: assembler.add_odometry(message)
         if inputs.route is not None:
             handlers[inputs.route] = lambda message, _: self._set_route(message)
-        return {topic: handler for topic, handler in handlers.items() if topic in self.bag.topics}
+        return handlers
 
     def _set_route(self, message: Any) -> None:
         try:
-            self.route = Route([(p.pose.position.x, p.pose.position.y) for p in message.poses])
+            self.route = route_from_path(message)
         except InvalidInput as error:
             log.warning("%s: %s", self.inputs.route, error)
 
@@ -207,7 +215,7 @@ class _Views:
             if self._log is None:
                 from karp_perception.view.drive_log import DriveLog
 
-                self._log = self._stack.enter_context(DriveLog(self._out / "replay.mcap"))
+                self._log = self._stack.enter_context(DriveLog(self._out / "replay.mcap", self._vehicle.wheelbase))
             self._log.add(frame, result, self._frames.route)
         if self._options.video:
             start = time.perf_counter()
@@ -218,7 +226,9 @@ class _Views:
                 self._view = DriveView(self._vehicle)
                 first = self._view.draw(frame, result, self._notes)
                 size = (first.shape[1], first.shape[0])
-                self._video = self._stack.enter_context(VideoWriter(self._out / "drive.mp4", 10.0, size))
+                self._video = self._stack.enter_context(
+                    VideoWriter(self._out / "drive.mp4", self._frames.rate_hz, size)
+                )
             self._video.write(self._view.draw(frame, result, self._notes))
             self.video_s += time.perf_counter() - start
 

@@ -105,8 +105,8 @@ class FrameAssembler:
         self.anchor = names[0]
         self._synchronizer = Synchronizer(names[0], names[1:], settings.synchronizer, offsets or {})
         self.input_counters: dict[str, Counters] = self._synchronizer.counters
-        """Of messages, by input: `lidar` and the cameras' names, and `odometry`."""
-        self.input_counters["odometry"] = Counters()
+        """Of messages, by input: `lidar` and the cameras' names, `odometry` and `tf`."""
+        self.input_counters |= {"odometry": Counters(), "tf": Counters()}
         self.counters = Counters(upstream=self.input_counters[self.anchor])
         """Of frames. An anchor message is one frame; whoever takes frames from here says which were used or dropped."""
         self._models: dict[str, CameraModel] = {}
@@ -142,8 +142,10 @@ class FrameAssembler:
         """A tf2_msgs/TFMessage."""
         try:
             self.transforms.add_message(message, static)
+            self.input_counters["tf"].use()
         except InvalidInput as error:
             log.warning("%s: %s", "/tf_static" if static else "/tf", error)
+            self.input_counters["tf"].drop(error.reason)
 
     def add_odometry(self, message: Any) -> None:
         """A nav_msgs/Odometry of the vehicle."""

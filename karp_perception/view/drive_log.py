@@ -33,8 +33,9 @@ class DriveLogOptions:
 class DriveLog:
     """Writes frames and results to one .mcap file, which appears when it is closed without an error."""
 
-    def __init__(self, path: Path, options: DriveLogOptions = DriveLogOptions()) -> None:
+    def __init__(self, path: Path, wheelbase: float, options: DriveLogOptions = DriveLogOptions()) -> None:
         self._writer = BagWriter(path)
+        self._wheelbase = wheelbase
         self._options = options
         self._mounted: set[str] = set()
         self._route: Route | None = None
@@ -77,11 +78,11 @@ class DriveLog:
             "tracks": ros.tracks_message(result.objects, stamp_ns, create),
             "odometry": ros.odometry_message(result.ego, create),
             "path": ros.path_message(result.plan, create),
+            "trajectory": ros.trajectory_message(result.plan, self._wheelbase, create),
             "decision": ros.decision_message(result.plan, create),
-            "markers/detections": ros.boxes_markers(result.detections, result.obstacles, stamp_ns, create),
-            "markers/objects": ros.objects_markers(result.objects, stamp_ns, create),
-            "markers/plan": ros.plan_markers(result.plan, create),
         }
+        drawing = ros.MarkerDrawing(stamp_ns, "base_link", create).perception(result.detections, result.obstacles)
+        outputs["markers"] = drawing.objects(result.objects).plan(result.plan).message
         for name, message in outputs.items():
             self._write(f"{_OUTPUT}/{name}", stamp_ns, message)
 
