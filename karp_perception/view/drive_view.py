@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _KMH = 3.6  # km/h in a m/s
 _NAMED_RANGE = 45.0  # m within which objects are named in the camera images
+_PANEL_SHARE = (0.255, 0.4)  # of the height under the banner, for the speed chart and the status: least and most
 _FLASH_NS = 300_000_000  # an emergency stop changes its red this often
 _MOTION = {MotionSource.ODOMETRY: "from odometry", MotionSource.LIDAR: "from lidar", MotionSource.NONE: "unknown"}
 _AMBER: Color = (232, 184, 92)
@@ -66,6 +67,7 @@ class DriveView:
         self._blank = np.full((height, width, 3), BACKGROUND, np.uint8)
         self._chart = SpeedChart()
         self._bearings: dict[str, float] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._first_ns: int | None = None
 
     def draw(self, frame: SensorFrame, result: Result, notes: Mapping[str, str] | None = None) -> np.ndarray:
@@ -91,7 +93,7 @@ class DriveView:
         image[banner : banner + above.shape[0], width - gap - above.shape[1] : width - gap] = above
 
         left = image[banner : height - gap, gap : gap + self._left_width]
-        panel_height = round(0.255 * left.shape[0])
+        panel_height = self._panel_height(left, frame)
         self._draw_cameras(left[: -panel_height - gap], frame, result)
         status_width = round(0.37 * left.shape[1])
         panels = left[-panel_height:]
@@ -100,6 +102,18 @@ class DriveView:
         if result.plan.decision.kind is DecisionKind.EMERGENCY_STOP:
             cv2.rectangle(image, (0, 0), (width - 1, height - 1), self._decision_color(result), self._px(10))
         return image
+
+    def _panel_height(self, left: np.ndarray, frame: SensorFrame) -> int:
+        """What a single wide image leaves over goes to the panels beneath; lost images don't change the layout."""
+        height, width = left.shape[:2]
+        for name, camera in frame.cameras.items():
+            if camera is not None:
+                self._shapes[name] = camera.image.shape
+        low, high = _PANEL_SHARE
+        if len(frame.cameras) != 1 or next(iter(frame.cameras)) not in self._shapes:
+            return round(low * height)
+        rows, columns, _ = self._shapes[next(iter(frame.cameras))]
+        return round(float(np.clip(height - self._gap - width * rows / columns, low * height, high * height)))
 
     def _px(self, size: float) -> int:
         return max(9 if size > 8 else 1, round(size * self._unit))
