@@ -212,6 +212,19 @@ def test_a_finished_entry_of_another_process_is_taken(artefacts: Artefacts, weig
     assert [path.name for path in tmp_path.iterdir()] == [other.key]
 
 
+def test_a_model_that_does_not_export_runs_on_torch(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no such operator\nand more")
+
+    monkeypatch.setattr("torch.onnx.export", fail)
+    artefacts = Artefacts(find_model(str(weights)), tmp_path)
+    assert select_backend("auto", artefacts.network).name == "torch"
+    assert "does not export small to ONNX: no such operator" in caplog.text
+    assert not any(tmp_path.iterdir())
+
+
 def test_auto_takes_the_next_and_says_why(
     artefacts: Artefacts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

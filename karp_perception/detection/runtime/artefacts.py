@@ -66,7 +66,8 @@ class Artefacts:
             return weights.load_network(self.source)
         except ImportError as error:
             raise BackendUnavailable(
-                f"building the model needs torch and safetensors ({error}): pip install torch safetensors"
+                f"building the model needs torch and safetensors ({error}): pip install torch onnx onnxscript safetensors, "
+                "or do without a network (model none)"
             ) from None
 
     @cached_property
@@ -139,6 +140,9 @@ class Artefacts:
             raise BackendUnavailable(
                 f"exporting {net.config.name} to ONNX needs {error.name}: pip install onnx onnxscript"
             ) from None
+        except RuntimeError as error:  # the exporter's own errors are RuntimeErrors
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BackendUnavailable(f"torch does not export {net.config.name} to ONNX: {reason}") from error
 
 
 def _fault(entry: Path) -> str | None:
