@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 _RELIABLE = QoSProfile(depth=10)
 _SAME = 1e-3  # s: stamps are copied from message to message, so they are equal or another frame's
-_WAIT = 0.1  # s
+_WAIT = 0.1  # s for the others of a bundle
+_LONGEST_WAIT = 0.3  # s for what completes it: without odometry, everything around would seem to jump
 
 
 class JoinedInputs:
@@ -56,7 +57,7 @@ class JoinedInputs:
         self._held.extend((bundle, now_ns) for bundle in self._synchronizer.poll(now_ns))
         while self._held:
             bundle, since = self._held[0]
-            if not self._complete(bundle.stamp_ns) and now_ns - since < _WAIT * 1e9:
+            if not self._complete(bundle.stamp_ns) and now_ns - since < _LONGEST_WAIT * 1e9:
                 return
             self._held.popleft()
             yield bundle

@@ -1,7 +1,7 @@
 """Conversion between the core's types and ROS messages, each way once, with and without a ROS installation.
 
 Every builder takes `create(type_name) -> message`, which makes an empty message: `create_ros_message` for rclpy's
-classes, `sensing.message_types.default_message` for rosbags' ones. Both give the same bytes on the wire.
+classes, `sensing.message_types.default_message` for rosbags' ones. Both give the same messages on the wire.
 """
 
 from karp_perception.ros.box_messages import boxes_from_detections, detections_message
