@@ -13,6 +13,10 @@ from karp_perception.tracking.association import whole_pairs
 from karp_perception.tracking.visibility import near_pairs
 
 
+_SAME = 0.3
+"""How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
+
+
 @dataclass(frozen=True)
 class HazardSettings(Settings):
     """What counts as in the way, and as moving."""
@@ -185,10 +189,11 @@ def _owners(objects: Objects, obstacles: Boxes) -> np.ndarray:
     owner = np.full(len(obstacles), -1)
     if len(objects) == 0 or len(obstacles) == 0:
         return owner
-    i, j = near_pairs(objects.boxes, obstacles, 0.0)
-    pairs = whole_pairs(i, j, objects.boxes, obstacles, np.zeros((len(obstacles), 2, 2)))
+    grown = replace(objects.boxes, size=objects.boxes.size + (2 * _SAME, 2 * _SAME, 0.0))
+    i, j = near_pairs(grown, obstacles, 0.0)
+    pairs = whole_pairs(i, j, grown, obstacles, np.zeros((len(obstacles), 2, 2)))
     area = obstacles.size[pairs.box, 0] * obstacles.size[pairs.box, 1]
-    whole = objects.boxes.size[pairs.track, 0] * objects.boxes.size[pairs.track, 1]
+    whole = grown.size[pairs.track, 0] * grown.size[pairs.track, 1]
     on_it = pairs.overlap * np.minimum(area, whole) > 0.5 * area
     order = np.lexsort((-pairs.track[on_it], pairs.overlap[on_it]))
     owner[pairs.box[on_it][order]] = pairs.track[on_it][order]  # the largest overlap is written last

@@ -31,11 +31,11 @@ def wanted_gap(speed: float, lead_speed: float, settings: IdmSettings) -> float:
 
 
 def free_acceleration(speed: float, wanted_speed: float, settings: IdmSettings) -> float:
-    """Acceleration on a free road, m/s²; above the wanted speed at most half the comfortable deceleration."""
+    """Acceleration on a free road, m/s²; above the wanted speed no harder than the comfortable deceleration."""
     if wanted_speed <= 0.01:
-        return -0.5 * settings.deceleration if speed > 0 else 0.0
+        return -settings.deceleration if speed > 0 else 0.0
     ratio = min(speed / wanted_speed, 10.0)
-    return max(settings.acceleration * (1 - ratio**settings.exponent), -0.5 * settings.deceleration)
+    return max(settings.acceleration * (1 - ratio**settings.exponent), -settings.deceleration)
 
 
 def interaction(speed: float, gap: float, lead_speed: float, settings: IdmSettings) -> float:

@@ -153,7 +153,7 @@ class Planner:
         urgent = [needed_deceleration(h.gap, speed - h.speed) > settings.comfort_stop for h in found]
         hazards = self._memory.filtered(found, urgent, ego, dt)
         started = self._started(dt)
-        bound = speed_bound(line, approach, limit, settings.limits)
+        bound = speed_bound(line, approach, speed, limit, settings.limits)
         goal = self._goal(line)
         ways = (line, bound, settings.idm, settings.limits)
         leads = [h for h in hazards if not h.crossing] + goal

@@ -9,6 +9,10 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 
+_SMOOTHING = 2.0
+"""Standard deviation of the smoothing of routes, m: a right angle becomes a bend of about 2 m radius."""
+
+
 @dataclass(frozen=True)
 class ReferenceLine:
     """A smooth line of M >= 2 points at an even step, in any planar frame.
@@ -70,7 +74,7 @@ class ReferenceLine:
         count = max(int(np.ceil((high - low) / step)), 2)
         s = np.linspace(low, high, count + 1)
         line = np.column_stack([np.interp(s, along, points[:, 0]), np.interp(s, along, points[:, 1])])
-        line = _smoothed(line, sigma=1.5 / step)
+        line = _smoothed(line, sigma=_SMOOTHING / step)
         s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
         real_end = s[-1] if high >= along[-1] else float("inf")
         heading = line[1] - line[0]

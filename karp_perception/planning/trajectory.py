@@ -23,7 +23,7 @@ class MotionLimits(Settings):
     jerk: float = setting(4.0, "most change of acceleration", unit="m/s3", low=0.1, high=50.0)
     emergency_jerk: float = setting(40.0, "the same in an emergency", unit="m/s3", low=1.0, high=200.0)
     deceleration: float = setting(4.0, "hardest braking outside an emergency", unit="m/s2", low=0.5, high=10.0)
-    bend_deceleration: float = setting(1.5, "braking before a bend", unit="m/s2", low=0.1, high=5.0)
+    calm_deceleration: float = setting(1.5, "braking before a bend or down to a limit", unit="m/s2", low=0.1, high=5.0)
     lateral_acceleration: float = setting(2.0, "in a bend", unit="m/s2", low=0.1, high=8.0)
 
 
@@ -44,12 +44,18 @@ class SpeedProfile:
     held: np.ndarray
 
 
-def speed_bound(line: ReferenceLine, approach: Approach, limit: float, limits: MotionLimits) -> np.ndarray:
-    """(M,) highest speed at the points of the line: the limit, and bends with calm braking before them."""
+def speed_bound(
+    line: ReferenceLine, approach: Approach, speed: float, limit: float, limits: MotionLimits
+) -> np.ndarray:
+    """(M,) highest speed at the points of the line: the limit, and bends with calm braking before them.
+
+    Who is faster than the limit comes down to it as calmly.
+    """
+    above = np.sqrt(np.maximum(speed**2 - 2 * limits.calm_deceleration * np.maximum(line.distance, 0.0), 0.0))
     bend = np.abs(line.curvature + approach.offset_at(line.distance)[2])
-    bound = np.minimum(limit, np.sqrt(limits.lateral_acceleration / np.maximum(bend, 1e-6)))
+    bound = np.minimum(np.maximum(limit, above), np.sqrt(limits.lateral_acceleration / np.maximum(bend, 1e-6)))
     # v(s)² <= v(s')² + 2 b (s' - s) for every s' ahead: a running minimum from the far end.
-    gain = 2 * limits.bend_deceleration * line.distance
+    gain = 2 * limits.calm_deceleration * line.distance
     return np.sqrt(np.minimum.accumulate((bound**2 + gain)[::-1])[::-1] - gain)
 
 
