@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,13 +174,11 @@ def _keep_freed_memory() -> None:
 
 def network_arrays(frame: SensorFrame, config: ModelConfig) -> tuple[Rig, dict[str, np.ndarray]]:
     """The rig, and the network's inputs but for the embeddings: images, camera_present, canvas, lidar_present."""
-    with ThreadPoolExecutor(1, "karp_images") as beside:  # OpenCV and numpy let go of the interpreter's lock
-        placed = beside.submit(place_cameras, frame.cameras, config)
-        if frame.lidar is not None and _has_lidar(frame):
-            canvas = canvas_of(frame.lidar, config)[None]
-        else:
-            canvas = np.zeros((1, config.canvas_channels, *config.canvas_cells), np.float32)
-        rig, images = placed.result()
+    rig, images = place_cameras(frame.cameras, config)
+    if frame.lidar is not None and _has_lidar(frame):
+        canvas = canvas_of(frame.lidar, config)[None]
+    else:
+        canvas = np.zeros((1, config.canvas_channels, *config.canvas_cells), np.float32)
     lidar_present = np.full((1, 1), float(_has_lidar(frame)), np.float32)
     inputs = {"images": images, "camera_present": rig.present, "canvas": canvas, "lidar_present": lidar_present}
     return rig, inputs

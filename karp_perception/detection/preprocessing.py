@@ -190,6 +190,7 @@ def canvas_of(sweep: LidarSweep, config: ModelConfig) -> np.ndarray:
 _GROUND_COARSE_M = 3.2
 _GROUND_LOW_M, _GROUND_HIGH_M, _GROUND_STEP_M = -4.0, 6.0, 0.1
 _GROUND_SHARE = 0.02  # of a square's points that may lie below its ground: single reflections
+_GROUND_NEAR_M, _GROUND_SUPPORT = 0.5, 0.1  # of ground that is seen, a tenth of the points lie within half a metre
 _GROUND_SLOPE = 0.12  # rise per metre that a road can have; what is steeper stands on it
 _GROUND_REACH = 12  # squares over which that limit is carried
 
@@ -228,9 +229,12 @@ def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.nd
     if 0 <= x0 < mx and 0 <= y0 < my:
         lowest[x0, y0] = min(lowest[x0, y0], _GROUND_STEP_M / 2)
     rise = np.float32(_GROUND_SLOPE * coarse * config.cell_m)
-    # A square far below most of its neighbours saw reflections, not ground: drops that are real go on for longer.
+    # A low end that few of the square's points share, far below most of its neighbours, is reflections and not ground.
+    near = np.minimum(low + round(_GROUND_NEAR_M / _GROUND_STEP_M), levels - 1)[:, None]
+    shared = np.take_along_axis(running, near, axis=1)[:, 0] >= _GROUND_SUPPORT * total
     around = _median_around(lowest)
-    surface = np.minimum(np.where(lowest < around - 2 * rise, around, lowest), _GROUND_HIGH_M)
+    reflected = (lowest < around - 2 * rise) & ~shared.reshape(mx, my)
+    surface = np.minimum(np.where(reflected, around, lowest), _GROUND_HIGH_M)
     for _ in range(_GROUND_REACH):
         lower = cv2.erode(surface, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
         surface = np.minimum(surface, lower + rise)

@@ -66,8 +66,8 @@ class Artefacts:
             return weights.load_network(self.source)
         except ImportError as error:
             raise BackendUnavailable(
-                f"building the model needs torch and safetensors ({error}): pip install torch onnx onnxscript safetensors, "
-                "or do without a network (model none)"
+                f"building the model needs torch and safetensors ({error}): "
+                "pip install torch onnx onnxscript safetensors, or do without a network (model none)"
             ) from None
 
     @cached_property
