@@ -156,7 +156,7 @@ def test_an_unknown_own_speed_still_stops_for_what_comes_closer() -> None:
         plan = planner.step(k * STEP_NS, tracked, obstacles, EgoState.standing(k * STEP_NS))
     assert plan.decision.kind == DecisionKind.STOP
     assert plan.decision.target_id == 12
-    assert MotionSource.NONE == EgoState.standing(0).source
+    assert EgoState.standing(0).source == MotionSource.NONE
 
 
 def test_the_trajectory_starts_where_and_as_fast_as_the_vehicle_is_and_comes_back_to_the_route() -> None:
@@ -238,7 +238,8 @@ def test_mirrored_scenes_give_mirrored_plans(seed: int) -> None:
     flip = np.array([1, -1, 1, 1, -1, 1, -1])
     speed, yaw_rate, offset = rng.uniform(0, 14), rng.normal(0, 0.2), rng.uniform(-2, 2)
     angle = np.linspace(0, rng.uniform(-1, 1), 50)
-    line = np.cumsum(2.0 * np.column_stack([np.cos(angle), np.sin(angle)]), axis=0) + (-10, offset)
+    steps = 2.0 * np.column_stack([np.cos(angle), np.sin(angle)])
+    line = np.cumsum(steps, axis=0) + np.array([-10, offset])
     with_route = rng.random() < 0.5
     plans = []
     for sign in (1, -1):

@@ -44,6 +44,8 @@ def is_emergency(hazard: Hazard, speed: float, settings: DecisionSettings) -> bo
     closing = speed - hazard.speed
     if closing <= 0.5 or speed <= 0.1:
         return False
+    if hazard.crossing and hazard.gap / closing > hazard.occupied[1]:
+        return False  # it will be gone
     if needed_deceleration(hazard.gap, closing) > settings.emergency_deceleration:
         return True
     return hazard.gap / closing < settings.emergency_ttc and closing > settings.emergency_closing

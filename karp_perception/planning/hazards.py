@@ -12,7 +12,6 @@ from karp_perception.planning.corridor import Corridor
 from karp_perception.tracking.association import whole_pairs
 from karp_perception.tracking.visibility import near_pairs
 
-
 _SAME = 0.3
 """How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
 
@@ -189,7 +188,7 @@ def _owners(objects: Objects, obstacles: Boxes) -> np.ndarray:
     owner = np.full(len(obstacles), -1)
     if len(objects) == 0 or len(obstacles) == 0:
         return owner
-    grown = replace(objects.boxes, size=objects.boxes.size + (2 * _SAME, 2 * _SAME, 0.0))
+    grown = replace(objects.boxes, size=objects.boxes.size + np.array([2 * _SAME, 2 * _SAME, 0.0]))
     i, j = near_pairs(grown, obstacles, 0.0)
     pairs = whole_pairs(i, j, grown, obstacles, np.zeros((len(obstacles), 2, 2)))
     area = obstacles.size[pairs.box, 0] * obstacles.size[pairs.box, 1]

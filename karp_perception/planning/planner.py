@@ -247,10 +247,17 @@ class Planner:
         return [Hazard(max(line.end, 0.0) + self.settings.idm.min_gap, 0.0, None, -1, title="the end of the route")]
 
     def _conflict(self, hazard: Hazard, profile: SpeedProfile) -> bool:
-        """Whether the vehicle would be where the hazard crosses, at about the time when it does."""
+        """Whether the vehicle would be where the hazard crosses, at about the time when it does.
+
+        Who was yielded to a moment ago is given twice the time, so as not to hesitate at the edge of it.
+        """
         settings, vehicle = self.settings, self.vehicle
+        last = self._last.decision if self._last else None
+        patient = last is not None and last.kind == DecisionKind.YIELD and last.target_id == hazard.track_id
+        share = 2.0 if patient else 1.0
         begin, end = hazard.occupied
-        when = (profile.time >= begin - settings.crossing_before) & (profile.time <= end + settings.crossing_after)
+        begin, end = begin - share * settings.crossing_before, end + share * settings.crossing_after
+        when = (profile.time >= begin) & (profile.time <= end)
         reached = profile.distance >= hazard.gap - settings.idm.min_gap
         passed = profile.distance - vehicle.front - vehicle.rear > hazard.far
         return bool((when & reached & ~passed).any())
@@ -260,11 +267,12 @@ class Planner:
         return replace(hazard, occupied=(begin, end + self.settings.crossing_after))
 
     def _started(self, dt: float) -> float:
-        """The acceleration the vehicle should have now by the last plan, m/s²."""
+        """The acceleration until now by the last plan, m/s²; each of a plan's values holds for a step."""
         if self._last is None or len(self._last.trajectory) == 0:
             return 0.0
         trajectory = self._last.trajectory
-        return float(np.interp(dt, trajectory.time, trajectory.acceleration))
+        before = np.searchsorted(trajectory.time, dt - 1e-6) - 1
+        return float(trajectory.acceleration[max(before, 0)])
 
     def _without_input(self, stamp_ns: int, dt: float, ego: EgoState | None, why: str) -> Plan:
         """A comfortable stop, straight ahead or as the vehicle turns: where it was going is all there is to go by."""

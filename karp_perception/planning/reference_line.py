@@ -8,7 +8,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-
 _SMOOTHING = 2.0
 """Standard deviation of the smoothing of routes, m: a right angle becomes a bend of about 2 m radius."""
 
