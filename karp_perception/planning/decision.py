@@ -34,6 +34,7 @@ class DecisionSettings(Settings):
     emergency_deceleration: float = setting(4.5, "needed braking that is an emergency", unit="m/s2", low=1.0, high=10.0)
     emergency_ttc: float = setting(1.0, "time to collision that is one", unit="s", low=0.0, high=5.0)
     emergency_closing: float = setting(3.0, "if closing at least at", unit="m/s", low=0.0, high=20.0)
+    emergency_entry: float = setting(1.5, "what enters the path later is none yet", unit="s", low=0.0, high=5.0)
     emergency_release: float = setting(2.0, "needed braking that ends it", unit="m/s2", low=0.1, high=10.0)
     emergency_frames: int = setting(2, "frames that must agree on an emergency", low=1, high=10)
     calm_frames: int = setting(3, "frames that must agree on less caution", low=1, high=50)
@@ -44,8 +45,8 @@ def is_emergency(hazard: Hazard, speed: float, settings: DecisionSettings) -> bo
     closing = speed - hazard.speed
     if closing <= 0.5 or speed <= 0.1:
         return False
-    if hazard.crossing and hazard.gap / closing > hazard.occupied[1]:
-        return False  # it will be gone
+    if hazard.crossing and (hazard.gap / closing > hazard.occupied[1] or hazard.occupied[0] > settings.emergency_entry):
+        return False  # it will be gone, or there is time to see whether it comes at all
     if needed_deceleration(hazard.gap, closing) > settings.emergency_deceleration:
         return True
     return hazard.gap / closing < settings.emergency_ttc and closing > settings.emergency_closing

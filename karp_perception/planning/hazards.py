@@ -26,6 +26,7 @@ class HazardSettings(Settings):
     least_probability: float = setting(0.1, "paths less likely are not looked at", low=0.0, high=1.0)
     settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
     look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
+    unclassed_look_ahead: float = setting(2.0, "the same for things without a class", unit="s", low=0.0, high=30.0)
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
     hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
@@ -134,7 +135,7 @@ def _tracked(
             found.append(Hazard(float(gap[i]), float(along[i]), *identity, place=place))
         elif moves_across[i]:
             side = "left" if across[i] < 0 else "right"
-            hazard = _coming(objects, int(i), corridor, settings, side)
+            hazard = _coming(objects, int(i), corridor, settings, side) if s[i] > 0 or inside else None
             if hazard is None and inside:
                 hazard = Hazard(float(gap[i]), 0.0, *identity, side, (0.0, 0.5), float(gap[i]) + 1.0, place)
             if hazard is None:
@@ -153,7 +154,8 @@ def _tracked(
 def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettings, side: str) -> Hazard | None:
     """When and where object i will be in the corridor, by its predicted paths; None if never."""
     step, boxes = objects.prediction_step, objects.boxes
-    count = min(objects.predicted.shape[2], int(settings.look_ahead / step))
+    ahead = settings.look_ahead if boxes.label[i] >= 0 else settings.unclassed_look_ahead
+    count = min(objects.predicted.shape[2], int(ahead / step))
     likely = objects.predicted_probability[i] >= settings.least_probability
     paths = np.clip(objects.predicted[i, likely, :count], -1e4, 1e4)
     if paths.size == 0:

@@ -136,6 +136,7 @@ class Tracker:
         rotation = pose_from_xy_yaw(0, 0, yaw_of(change))[:2, :2]
         before = rotation @ last.T_odom_base[:2, :2] @ last.velocity
         self._tracks.motion.moved_frame(rotation, change[:2, 3], ego.T_odom_base[:2, :2] @ ego.velocity - before)
+        self._tracks.origin = self._tracks.origin @ rotation.T + change[:2, 3]
         self._tracks.yaw = wrap_angle(self._tracks.yaw + yaw_of(change))
         self._tracks.z = self._tracks.z + change[2, 3]
 
@@ -351,7 +352,7 @@ class Tracker:
         moved = boxes.center + ahead * np.column_stack([boxes.velocity, np.zeros(len(boxes))])
         T = invert_pose(ego.T_odom_base)
         boxes = replace(boxes, center=moved).transformed(T, "base_link")
-        _, planar = tracks.motion.mixed()
+        _, planar = tracks.planar()
         covariance = np.zeros((len(tracks), 6, 6))
         at = np.array([0, 1, 4, 5])
         turn = np.zeros((4, 4))

@@ -26,6 +26,7 @@ class Tracks:
         existence: (N,) log odds that the thing exists.
         confirmed: (N,) whether it was ever sure enough to report.
         whole: (N,) whether a detection has given the whole box (True) or only visible parts are known.
+        origin: (N, 2) m where the track was born.
         age, unseen: (N,) s.
     """
 
@@ -41,6 +42,7 @@ class Tracks:
     existence: np.ndarray
     confirmed: np.ndarray
     whole: np.ndarray
+    origin: np.ndarray
     age: np.ndarray
     unseen: np.ndarray
 
@@ -79,6 +81,7 @@ class Tracks:
             existence=existence.copy(),
             confirmed=np.zeros(n, bool),
             whole=boxes.label >= 0,
+            origin=boxes.center[:, :2].copy(),
             age=np.zeros(n),
             unseen=np.zeros(n),
         )
@@ -111,6 +114,20 @@ class Tracks:
     def probability(self) -> np.ndarray:
         """(N,) that the thing exists."""
         return expit(self.existence)
+
+    def planar(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (N, 4) and covariance (N, 4, 4) of x, y, vx, vy as they are to be believed.
+
+        Parts without a class (a hedge, a wall) are cut differently from frame to frame, which looks like motion but
+        never gets far. Until such a track has left its place of birth by half its size, it may as well stand.
+        """
+        mean, covariance = self.motion.mixed()
+        half = 0.5 * np.hypot(self.size[:, 0], self.size[:, 1])
+        left = np.clip(np.linalg.norm(mean[:, :2] - self.origin, axis=1) / half, 0.0, 1.0)
+        doubt = np.where(self.whole, 0.0, 1 - left)[:, None, None]
+        covariance = covariance.copy()
+        covariance[:, 2:, 2:] += doubt * mean[:, 2:, None] * mean[:, None, 2:]
+        return mean, covariance
 
     def boxes(self) -> Boxes:
         """The tracks as boxes in `odom`, score = probability that they exist."""
