@@ -15,6 +15,10 @@ from launch_ros.actions import Node
 from karp_perception.core.resources import resource
 from launch import LaunchContext, LaunchDescription
 
+# launch leaves Ctrl-C to the terminal, which gives it to every process. Where only launch got it (from a supervisor),
+# it sends SIGTERM after this many seconds: the nodes end on either.
+_PATIENCE = "1.5"
+
 ARGUMENTS = {
     "composed": ("true", "one process (`stack`); false starts `detector`, `tracker` and `planner`"),
     "config": (str(resource("config", "karp.yaml")), "parameter file"),
@@ -64,6 +68,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             executable=name,
             name=name,
             output="screen",
+            sigterm_timeout=_PATIENCE,
             on_exit=[Shutdown(reason=f"{name} has ended")],
             parameters=[given["config"], parameters],
             remappings=[(inner, outer) for inner, outer in remappings if outer],

@@ -31,6 +31,10 @@ from launch import LaunchContext, LaunchDescription
 
 _LAST_FRAMES = 1.0  # s for what is still in the pipeline when the recording ends
 
+# launch leaves Ctrl-C to the terminal, which gives it to every process. Where only launch got it (from a supervisor),
+# it sends SIGTERM after this many seconds: the nodes end on either.
+_PATIENCE = "1.5"
+
 ARGUMENTS = {
     "bag": (None, "recording: a bag directory or an .mcap, .db3 or .bag file"),
     "rate": ("1.0", "speed, 1 for real time"),
@@ -81,6 +85,7 @@ def _actions(context: LaunchContext) -> list[Any]:
         executable="player",
         name="player",
         output="screen",
+        sigterm_timeout=_PATIENCE,
         parameters=[
             {
                 "bag": given["bag"],
@@ -99,6 +104,7 @@ def _actions(context: LaunchContext) -> list[Any]:
         executable="recorder",
         name="recorder",
         output="screen",
+        sigterm_timeout=_PATIENCE,
         parameters=[{"out": given["record"], "topics": outputs, "use_sim_time": True}],
     )
     return [perception, player, at_end, *([recorder] if given["record"] else [])]
