@@ -12,7 +12,7 @@ from karp_perception.tracking.tracker import Tracker
 
 
 def street(rng: np.random.Generator, ego_x: float, more: list[tuple[float, ...]]) -> Boxes:
-    """Walls in pieces, parked cars seen in parts, posts and ragged hedges beside a lane; `more` in world coordinates."""
+    """Walls in pieces, parked cars in parts, posts and ragged hedges beside a lane; `more` in world coordinates."""
     rows = [(x - ego_x, y, length, width, yaw) for x, y, length, width, yaw in more]
     for y in (-4.5, 6.0):
         for x in np.arange(-25 + rng.uniform(-2, 2), 75, 4.0):
