@@ -45,6 +45,7 @@ setup(
         "openvino>=2024.4",
         "rosbags>=0.10.9",
         "mcap>=1.2",
+        "foxglove-sdk>=0.16",
         "pyyaml>=6",
         "rich>=13",
         "typer>=0.12",

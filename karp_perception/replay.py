@@ -215,8 +215,8 @@ class _Views:
             if self._log is None:
                 from karp_perception.view.drive_log import DriveLog
 
-                self._log = self._stack.enter_context(DriveLog(self._out / "replay.mcap", self._vehicle.wheelbase))
-            self._log.add(frame, result, self._frames.route)
+                self._log = self._stack.enter_context(DriveLog(self._out / "replay.mcap"))
+            self._log.add(frame, result)
         if self._options.video:
             start = time.perf_counter()
             if self._video is None:
