@@ -24,6 +24,7 @@ from karp_perception.core import (
 )
 from karp_perception.ros import messages
 from karp_perception.ros.object_messages import POLYGON, track_id_of, track_uuid
+from karp_perception.ros.objects_wire import objects_bytes
 from karp_perception.ros.plan_messages import LEVELS
 from karp_perception.ros.primitives import get_byte
 from karp_perception.sensing.calibration import decode_camera_info
@@ -119,6 +120,13 @@ def test_objects_survive_predicted_objects_but_for_what_the_message_has_no_room_
         np.testing.assert_allclose(back.predicted, objects.predicted, atol=1e-12)
         np.testing.assert_array_equal(back.predicted_probability, objects.predicted_probability)
         assert back.prediction_step == pytest.approx(objects.prediction_step, abs=1e-12)
+
+
+@given(tracked(), STAMPS)
+@settings(max_examples=60, deadline=None)
+def test_objects_written_straight_to_bytes_are_the_serialised_message(objects: Objects, stamp_ns: int) -> None:
+    message = messages.objects_message(objects, stamp_ns, default_message)
+    assert objects_bytes(objects, stamp_ns) == serialize(message)
 
 
 @pytest.mark.ros

@@ -55,7 +55,7 @@ def objects_message(objects: Objects, stamp_ns: int, create: Create) -> Message:
 
 
 def _object(objects: Objects, i: int, create: Create) -> Message:
-    boxes, covariance = objects.boxes, objects.covariance[i]
+    boxes = objects.boxes
     message = create("autoware_perception_msgs/msg/PredictedObject")
     message.object_id.uuid = track_uuid(objects.track_id[i])
     message.existence_probability = float(boxes.score[i])
@@ -69,21 +69,30 @@ def _object(objects: Objects, i: int, create: Create) -> Message:
     pose = kinematics.initial_pose_with_covariance
     set_position(pose.pose.position, boxes.center[i])
     set_yaw(pose.pose.orientation, boxes.yaw[i])
-    full = np.zeros((6, 6))
-    full[_POSE] = covariance[:4, :4]
-    pose.covariance = full.ravel()
-
-    turn = _rotation(boxes.yaw[i])
+    pose.covariance = pose_covariance(objects, i)
     twist = kinematics.initial_twist_with_covariance
-    set_position(twist.twist.linear, turn.T @ boxes.velocity[i])
-    full = np.zeros((6, 6))
-    full[_TWIST] = turn.T @ covariance[4:, 4:] @ turn
-    twist.covariance = full.ravel()
+    velocity, twist.covariance = twist_in_object_frame(objects, i)
+    set_position(twist.twist.linear, velocity)
 
     kinematics.predicted_paths = [
         _path(objects, i, k, pose.pose, create) for k in range(objects.predicted.shape[1])
     ]  # fmt: skip
     return message
+
+
+def pose_covariance(objects: Objects, i: int) -> np.ndarray:
+    """(36,) covariance of the pose of object i, as in geometry_msgs/PoseWithCovariance."""
+    full = np.zeros((6, 6))
+    full[_POSE] = objects.covariance[i, :4, :4]
+    return full.ravel()
+
+
+def twist_in_object_frame(objects: Objects, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """(2,) velocity m/s of object i along its own axes, and (36,) as in geometry_msgs/TwistWithCovariance."""
+    turn = _rotation(objects.boxes.yaw[i])
+    full = np.zeros((6, 6))
+    full[_TWIST] = turn.T @ objects.covariance[i, 4:, 4:] @ turn
+    return turn.T @ objects.boxes.velocity[i], full.ravel()
 
 
 def _path(objects: Objects, i: int, k: int, present: Message, create: Create) -> Message:

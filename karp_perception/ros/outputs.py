@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from karp_perception.core import Boxes, EgoState, InvalidInput, MotionSource, Objects, Plan
 from karp_perception.ros import messages
+from karp_perception.ros.objects_wire import objects_bytes
 from karp_perception.ros.primitives import create_ros_message as create
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Outputs:
     def tracking(self, stamp_ns: int, objects: Objects) -> None:
         """Objects in both forms."""
         objects = replace(objects, boxes=replace(objects.boxes, frame=self._base))
-        self._publish("objects", lambda: messages.objects_message(objects, stamp_ns, create))
+        self._publish("objects", lambda: objects_bytes(objects, stamp_ns))
         self._publish("tracks", lambda: messages.tracks_message(objects, stamp_ns, create))
 
     def planning(self, plan: Plan, wheelbase: float) -> None:
