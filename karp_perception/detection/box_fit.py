@@ -15,7 +15,7 @@ import numpy as np
 
 from karp_perception.core.settings import Settings, setting
 
-_REFINEMENTS = 2  # each looks half a step to both sides of the best direction so far, and a step of half the size follows
+_REFINEMENTS = 3  # each looks half a step to both sides of the best direction so far, and a step of half the size follows
 
 _STEPS, _OFFSET = 1000.0, float(1 << 31)  # places are sorted in steps of 1 mm
 
@@ -24,8 +24,8 @@ _STEPS, _OFFSET = 1000.0, float(1 << 31)  # places are sorted in steps of 1 mm
 class BoxFitSettings(Settings):
     """How directions are searched."""
 
-    directions: int = setting(18, "directions of the first search, over 90 degrees", low=4, high=90)
-    closeness: float = setting(0.1, "distance to an edge that counts as on it", unit="m", low=0.01, high=0.5)
+    directions: int = setting(12, "directions of the first search, over 90 degrees", low=4, high=90)
+    closeness: float = setting(0.2, "distance to an edge at which a point counts half", unit="m", low=0.01, high=0.5)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def _closeness(
         np.abs(along, out=along)
         np.subtract(half, along, out=along)
         nearest = along if nearest is None else np.minimum(nearest, along, out=nearest)
-    np.maximum(nearest, np.float32(closest), out=nearest)
+    # The paper cuts distances off at `closest`, which leaves many directions equally good; added, none are.
+    nearest += np.float32(closest)
     np.reciprocal(nearest, out=nearest)
     return np.add.reduceat(nearest, starts, axis=1)

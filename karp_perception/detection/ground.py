@@ -35,7 +35,7 @@ class GroundSettings(Settings):
     max_range: float = setting(80.0, "points farther away are left out", unit="m", low=10.0, high=250.0)
     sectors: int = setting(180, "directions the surface is estimated in", low=36, high=720)
     ring_length: float = setting(0.5, "radial length of a bin close by", unit="m", low=0.2, high=2.0)
-    ring_growth: float = setting(0.05, "radial length of a bin far away, by its range", low=0.0, high=0.2)
+    ring_growth: float = setting(0.07, "radial length of a bin far away, by its range", low=0.0, high=0.2)
     seed_range: float = setting(15.0, "the plane is fitted to the ground within this range", unit="m", low=5.0, high=40.0)
     height_sigma: float = setting(0.1, "error of the height of base_link above ground", unit="m", low=0.01, high=1.0)
     tilt_sigma: float = setting(0.03, "error of the tilt of base_link, as a slope", low=0.001, high=0.2)
@@ -96,12 +96,13 @@ class GroundSurface:
     def height_at(self, x: np.ndarray, y: np.ndarray, where: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
         """(N,) float32 height of the ground under points (m); `where`: their bin and range, if they are known."""
         bins, distance = self.grid.locate(x, y) if where is None else where
-        # Everything that is constant in a bin goes into one table: plane offset, height and slope at range 0.
+        # What is constant in a bin goes into tables: plane offset and height at range 0, and slope.
         constant = self.height - self.slope * self.grid.middle[:, None] + self.plane[2]
-        table = np.stack([constant, self.slope], axis=-1).reshape(-1, 2).astype(np.float32)
-        row = table[bins]
-        a, b = np.float32(self.plane[0]), np.float32(self.plane[1])
-        return row[:, 0] + row[:, 1] * distance + a * x + b * y
+        ground = constant.astype(np.float32).reshape(-1)[bins]
+        ground += self.slope.astype(np.float32).reshape(-1)[bins] * distance
+        ground += np.float32(self.plane[0]) * x
+        ground += np.float32(self.plane[1]) * y
+        return ground
 
 
 class GroundEstimator:
@@ -111,10 +112,9 @@ class GroundEstimator:
         self.settings = settings or GroundSettings()
         self.grid = PolarGrid(self.settings)
 
-    def estimate(self, points: np.ndarray, where: tuple[np.ndarray, np.ndarray] | None = None) -> GroundSurface:
-        """The ground below (N, 3 or more) float32 points of `base_link` within reach; `where`: as of PolarGrid.locate."""
-        bins, distance = self.grid.locate(points[:, 0], points[:, 1]) if where is None else where
-        z, at, count, spread = self._candidates(points[:, 2], bins, distance)
+    def estimate(self, z: np.ndarray, bins: np.ndarray, distance: np.ndarray) -> GroundSurface:
+        """The ground below points of `base_link`: (N,) float32 heights in m, bins and ranges as `grid.locate` gives them."""
+        z, at, count, spread = self._candidates(z, bins, distance)
         plane = self._plane(z[0], at[0], count, spread)
         along = plane[0] * self.grid.cos + plane[1] * self.grid.sin
         residual = z - (along * at + plane[2])
@@ -150,6 +150,8 @@ class GroundEstimator:
         near = (count > 0) & (spread < s.flat) & (self.grid.middle < s.seed_range)[:, None]
         ring, sector = np.nonzero(near)
         r, height = at[ring, sector], z[ring, sector]
+        likely = np.abs(height) < s.gate * np.hypot(s.height_sigma, s.tilt_sigma * r) + s.step
+        sector, r, height = sector[likely], r[likely], height[likely]
         A = np.stack([r * self.grid.cos[sector], r * self.grid.sin[sector], np.ones_like(r)], axis=1)
         prior = 1.0 / np.array([s.tilt_sigma, s.tilt_sigma, s.height_sigma]) ** 2
         plane = np.zeros(3)
@@ -172,7 +174,9 @@ class GroundEstimator:
         height, slope, sigma = (np.empty((grid.rings, n)) for _ in range(3))
         offset = at - grid.middle[:, None]
         tall = spread > s.flat + 0.2 * np.diff(grid.edges)[:, None]
+        trust, doubt = np.where(tall, 0.2, 1.0), np.where(tall, 4.0, 1.0) * noise
         occupied = count > 0
+        any_point = occupied.any(axis=1)
         previous = 0.0
         for k, middle in enumerate(grid.middle):
             d = middle - previous
@@ -181,18 +185,20 @@ class GroundEstimator:
             hh = hh + d * (2 * hg + d * gg) + q * d**3 / 3
             hg = hg + d * gg + q * d**2 / 2
             gg = gg + q * d
-            if occupied[k].any():
+            if any_point[k]:
                 reach = s.gate * np.sqrt(hh + noise)
                 # A bin that holds something tall must agree with what is known; a flat one may also teach.
-                up = np.where(tall[k], s.step + 0.4 * reach, s.step + reach)
+                up = s.step + trust[k] * reach
+                down = -2 * s.step - reach
                 error = residual[:, k] - h - offset[:, k] * g
-                lowest = np.argmax(error > -(2 * s.step + reach), axis=0)
-                e = np.take_along_axis(error, lowest[None], 0)[0]
-                o = np.take_along_axis(offset[:, k], lowest[None], 0)[0]
-                ground = occupied[k] & (e <= up) & (e > -(2 * s.step + reach))
+                e, o = error[-1], offset[-1, k]
+                for candidate, at_offset in zip(error[-2::-1], offset[-2::-1, k], strict=True):
+                    possible = candidate > down
+                    e, o = np.where(possible, candidate, e), np.where(possible, at_offset, o)
+                ground = occupied[k] & (e <= up) & (e > down)
                 hc, gc = hh + o * hg, hg + o * gg
-                total = hc + o * gc + noise * np.where(tall[k], 4.0, 1.0)
-                kh, kg = np.where(ground, hc / total, 0.0), np.where(ground, gc / total, 0.0)
+                gain = ground / (hc + o * gc + doubt[k])
+                kh, kg = gain * hc, gain * gc
                 h, g = h + kh * e, np.clip(g + kg * e, -s.max_slope, s.max_slope)
                 hh, hg, gg = hh - kh * hc, hg - kh * gc, gg - kg * gc
             h, g, hh, hg, gg = self._share(h, g, hh, hg, gg, s.cross_sigma * middle * 2 * np.pi / n)
@@ -208,11 +214,15 @@ class GroundEstimator:
         Neighbours see the same ground, so their information is averaged, not added. Weights fall with the square of
         the variance, else a neighbour that knows nothing would still blur what is known.
         """
-        own, other = 1.0 / hh**2, 0.25 / (hh + cross**2) ** 2
-        # Columns one ring wider on both sides: the last sector is the first one's neighbour.
-        wide = np.empty((6, len(h) + 2))
-        wide[:, 1:-1] = other, other * h, other * g, other * (hh + cross**2), other * hg, other * gg
+        far = hh + cross**2
+        own, other = 1.0 / (hh * hh), 0.25 / (far * far)
+        # Columns one wider on both sides: the last sector is the first one's neighbour.
+        wide, mine = np.empty((6, len(h) + 2)), np.empty((6, len(h)))
+        inner = wide[:, 1:-1]
+        for i, (neighbour, value) in enumerate(((1.0, 1.0), (h, h), (g, g), (far, hh), (hg, hg), (gg, gg))):
+            np.multiply(other, neighbour, out=inner[i])
+            np.multiply(own, value, out=mine[i])
         wide[:, 0], wide[:, -1] = wide[:, -2], wide[:, 1]
-        mixed = wide[:, :-2] + wide[:, 2:]
-        mixed += own * np.stack([np.ones_like(h), h, g, hh, hg, gg])
-        return tuple(mixed[1:] / mixed[0])
+        mine += wide[:, :-2]
+        mine += wide[:, 2:]
+        return tuple(mine[1:] / mine[0])

@@ -21,7 +21,8 @@ from karp_perception.core.frames import LidarSweep
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.vehicle import Vehicle
 from karp_perception.detection.box_fit import BoxFitSettings, bounding_rectangles
-from karp_perception.detection.clusters import CellGrid, Cells, ClusterSettings, sort_returns
+from karp_perception.detection.clusters import CellGrid, Cells, ClusterSettings
+from karp_perception.detection.columns import Columns
 from karp_perception.detection.ground import GroundEstimator, GroundSettings, GroundSurface
 from karp_perception.detection.splitting import FreeSpace, SplitSettings, split
 
@@ -44,8 +45,8 @@ class ObstacleSettings(Settings):
     points_at_10m: float = setting(5.0, "points that make an obstacle at 10 m, falling with range", low=1.0, high=100.0)
     min_points: int = setting(3, "points that make an obstacle at any range", low=1, high=100)
     max_points: int = setting(8, "points that always make an obstacle", low=1, high=1000)
-    points_per_stray: int = setting(100, "of so many points one may lie outside of each side", low=10, high=10000)
-    max_strays: int = setting(2, "most points that may lie outside of each side", low=0, high=20)
+    columns_per_stray: int = setting(50, "of so many columns of points one may stick out of each side", low=10, high=10000)
+    max_strays: int = setting(2, "most columns of points that may stick out of each side", low=0, high=20)
     min_size: float = setting(0.1, "smallest length, width and height of a box", unit="m", low=0.01, high=1.0)
     ground: GroundSettings = nested(GroundSettings)
     clusters: ClusterSettings = nested(ClusterSettings)
@@ -70,25 +71,26 @@ class ObstacleDetector:
         """(obstacles, (N,) bool mask of the sweep's points that are ground)."""
         s = self.settings
         ground_mask = np.zeros(len(sweep.points), bool)
-        used = np.flatnonzero(self._in_reach(sweep.points))
-        if not len(used):
+        x, y, z = np.ascontiguousarray(sweep.points[:, :3].T)
+        used = self._in_reach(x, y, z)
+        if not used.any():
             return Boxes.empty(), ground_mask
-        points = sweep.points[used]
-        x, y, z = (np.ascontiguousarray(points[:, i]) for i in range(3))
+        x, y, z = x[used], y[used], z[used]
         where = self._ground.grid.locate(x, y)
-        surface = self._ground.estimate(points, where)
+        surface = self._ground.estimate(z, *where)
         above = z - surface.height_at(x, y, where)
-        unsure = np.minimum(s.uncertainty * surface.sigma, s.max_uncertainty).astype(np.float32)
-        clearance = np.float32(s.clearance) + unsure.reshape(-1)[where[0]]
+        unsure = np.minimum(s.uncertainty * surface.sigma, s.max_uncertainty)
+        clearance = (s.clearance + unsure).astype(np.float32).reshape(-1)[where[0]]
         ground_mask[used] = np.abs(above) <= clearance
-        solid = np.flatnonzero((above > clearance) & (above <= self.vehicle.height + s.headroom))
-        xy = np.stack([x[solid], y[solid]], axis=1)
-        return self._boxes(xy, above[solid], surface), ground_mask
+        solid = (above > clearance) & (above <= self.vehicle.height + s.headroom)
+        if not solid.any():
+            return Boxes.empty(), ground_mask
+        columns = Columns.of(x[solid], y[solid], above[solid], s.clusters.directions, s.clusters.column_depth)
+        return self._boxes(columns, surface), ground_mask
 
-    def _in_reach(self, points: np.ndarray) -> np.ndarray:
+    def _in_reach(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """(N,) points that are close enough and not on the own vehicle."""
         v, s, reach = self.vehicle, self.settings, np.float32(self.settings.ground.max_range)
-        x, y, z = points[:, 0], points[:, 1], points[:, 2]
         with np.errstate(over="ignore"):
             inside = x * x + y * y < reach * reach
         inside &= np.abs(z) < _MAX_HEIGHT
@@ -97,23 +99,21 @@ class ObstacleDetector:
         inside &= ~(body & (z < v.height + s.headroom))
         return inside
 
-    def _boxes(self, xy: np.ndarray, above: np.ndarray, surface: GroundSurface) -> Boxes:
-        """Boxes of the points (N, 2) that stand `above` (N,) m over the ground."""
-        if not len(xy):
-            return Boxes.empty()
+    def _boxes(self, columns: Columns, surface: GroundSurface) -> Boxes:
+        """Boxes of what stands above the ground, at least one column."""
         s = self.settings
-        returns = sort_returns(xy, s.clusters.directions)
-        cells = self._kept(self._grid.link(xy, above, returns))
+        cells = self._kept(self._grid.link(columns))
         if not len(cells.group):
             return Boxes.empty()
-        solid = np.zeros(len(xy), bool)
-        solid[cells.points] = True
-        free = FreeSpace(returns, s.clusters.directions, solid)
-        cells, direction = split(cells, xy[cells.outline], s.clusters.cell**2, free, s.split, s.fit)
+        solid = np.zeros(len(columns.count), bool)
+        solid[cells.columns] = True
+        free = FreeSpace(columns, s.clusters.directions, solid)
+        cells, direction = split(cells, columns.xy[cells.outline], s.clusters.cell**2, free, s.split, s.fit)
         first = cells.group_starts
         count = np.add.reduceat(cells.count, first)
-        strays = np.minimum(count // s.points_per_stray, s.max_strays)
-        rectangles = bounding_rectangles(xy[cells.points], np.cumsum(count) - count, direction, strays)
+        length = np.add.reduceat(cells.column_count, first)
+        strays = np.minimum(length // s.columns_per_stray, s.max_strays)
+        rectangles = bounding_rectangles(columns.xy[cells.columns], np.cumsum(length) - length, direction, strays)
         middle = rectangles.center.astype(np.float32)
         ground = surface.height_at(np.ascontiguousarray(middle[:, 0]), np.ascontiguousarray(middle[:, 1]))
         height = np.maximum(np.maximum.reduceat(cells.top, first), s.min_size)

@@ -20,7 +20,8 @@ from karp_perception.detection.box_fit import (
     fit_directions,
     group_of_row,
 )
-from karp_perception.detection.clusters import Cells, Returns, direction_of, run_starts
+from karp_perception.detection.clusters import Cells
+from karp_perception.detection.columns import Columns, direction_of, run_starts
 
 _MAX_CUTS = 9  # halvings of one group
 
@@ -39,10 +40,9 @@ class SplitSettings(Settings):
 class FreeSpace:
     """How far the sensor sees above the ground in each direction, as seen from `base_link`."""
 
-    def __init__(self, returns: Returns, directions: int, solid: np.ndarray) -> None:
-        """`solid`: (N,) by point, does it belong to something (noise hides nothing)."""
-        kept = solid[returns.point]
-        direction, distance = returns.direction[kept], returns.distance[kept]
+    def __init__(self, columns: Columns, directions: int, solid: np.ndarray) -> None:
+        """`solid`: (K,) by column, does it belong to something (noise hides nothing)."""
+        direction, distance = columns.direction[solid], columns.distance[solid]
         first = run_starts(direction)
         reach = np.full(directions, np.inf)
         reach[direction[first]] = distance[first]
@@ -71,7 +71,7 @@ def split(
     """(cells with groups cut into parts that fit a box, (M,) direction of each part's box in rad).
 
     Args:
-        outline: (K, 2) places of the points `cells.outline`, m.
+        outline: (O, 2) places of the columns `cells.outline`, m.
         cell_area: m2.
     """
     group = cells.group.copy()
