@@ -179,16 +179,18 @@ def test_a_wrong_parameter_ends_the_process_with_one_clear_line(name: str, argum
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["stack", "detector", "tracker", "planner"])
-def test_ctrl_c_and_sigterm_end_a_node_cleanly(peer: Peer, name: str, number: int) -> None:
-    node = NodeProcess(name, *(QUICK if name in ("stack", "detector") else ("-p", "autostart:=true")))
+def test_ctrl_c_and_sigterm_end_every_node_cleanly(peer: Peer, number: int) -> None:
+    sensing = ("stack", "detector")
+    nodes = {name: NodeProcess(name, *(QUICK if name in sensing else ())) for name in (*sensing, "tracker", "planner")}
     try:
-        wait_until(lambda: peer.state(name) == "active", f"{name} to be active")
+        for name in nodes:
+            wait_until(lambda name=name: peer.state(name) == "active", f"{name} to be active")
     finally:
-        code, seconds = node.end(number)
-    print(f"{name} ended after {seconds:.2f} s")
-    assert code == 0, node.output
-    assert "Traceback" not in node.output, node.output
+        ends = {name: node.end(number) for name, node in nodes.items()}
+    for name, (code, seconds) in ends.items():
+        print(f"{name} ended after {seconds:.2f} s")
+        assert code == 0, nodes[name].output
+        assert "Traceback" not in nodes[name].output, nodes[name].output
 
 
 def test_the_planner_says_so_when_objects_stop_coming(peer: Peer) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from karp_perception.core import EgoState, InvalidInput, MissingTransform, Route
@@ -21,6 +20,11 @@ from karp_perception.ros.primitives import get_stamp, message_class
 from karp_perception.sensing.assembler import LIDAR, FrameAssembler
 from karp_perception.sensing.topics import CameraTopics
 from karp_perception.sensing.transforms import TransformBuffer
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ModuleNotFoundError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 if TYPE_CHECKING:
     from karp_perception.ros.node import PerceptionNode

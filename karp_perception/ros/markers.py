@@ -16,6 +16,8 @@ _DELETE_ALL = 3  # Marker.action
 _LINE_WIDTH, _TEXT_HEIGHT, _ARROW_WIDTH = 0.15, 0.7, 0.2  # m
 _ARROW_SECONDS, _ARROW_SPEED = 1.0, 0.3  # an arrow is the way of one second, from this speed (m/s) on
 
+_PATH_POINTS = 12  # at most, of a predicted path: enough for the eye
+
 _OBSTACLE = (0.55, 0.55, 0.6)
 _BY_LABEL = {
     **dict.fromkeys((0, 1, 2, 3, 4), (0.20, 0.55, 0.95)),
@@ -61,6 +63,7 @@ class MarkerDrawing:
             )
             for path, probability in zip(objects.predicted[i], objects.predicted_probability[i], strict=True):
                 if len(path) and np.ptp(path[:, :2], axis=0).max() > _LINE_WIDTH:
+                    path = path[:: -(-len(path) // _PATH_POINTS)]
                     height = np.full(len(path), boxes.center[i, 2])
                     points = np.column_stack([path[:, :2], height])
                     self._line("predictions", points, _color(boxes, i), 0.2 + 0.8 * float(probability))
