@@ -59,7 +59,9 @@ def scan(
     rng = np.random.default_rng(seed)
     azimuth, elevation = np.meshgrid(np.radians(np.arange(0, 360, step_deg)), np.radians(BEAMS[beams]))
     azimuth, elevation = azimuth.ravel(), elevation.ravel()
-    ray = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], axis=1)
+    ray = np.stack(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], axis=1
+    )
     origin = np.array([0.0, 0.0, sensor_height])
     distance = _ground_distance(origin, ray, ground, max_range)
     solid = Boxes.concatenate(things)

@@ -15,7 +15,9 @@ import numpy as np
 
 from karp_perception.core.settings import Settings, setting
 
-_REFINEMENTS = 3  # each looks half a step to both sides of the best direction so far, and a step of half the size follows
+_REFINEMENTS = (
+    3  # each looks half a step to both sides of the best direction so far, and a step of half the size follows
+)
 
 _STEPS, _OFFSET = 1000.0, float(1 << 31)  # places are sorted in steps of 1 mm
 
@@ -86,7 +88,9 @@ def bounding_rectangles(
             low[:, i], high[:, i] = np.minimum.reduceat(along, starts), np.maximum.reduceat(along, starts)
         else:
             # Sorting numbers of group and place is several times as fast as sorting places with their groups.
-            key = (np.repeat(np.arange(len(starts)), counts) << 32) | np.rint(along * np.float64(_STEPS) + _OFFSET).astype(np.int64)
+            key = (np.repeat(np.arange(len(starts)), counts) << 32) | np.rint(
+                along * np.float64(_STEPS) + _OFFSET
+            ).astype(np.int64)
             key.sort()
             low[:, i] = ((key[starts + strays] & 0xFFFFFFFF) - _OFFSET) / _STEPS
             high[:, i] = ((key[starts + counts - 1 - strays] & 0xFFFFFFFF) - _OFFSET) / _STEPS

@@ -27,10 +27,14 @@ class ClusterSettings(Settings):
     """How far points are linked."""
 
     directions: int = setting(1080, "directions of view around the vehicle", low=90, high=4000)
-    column_depth: float = setting(0.04, "extent of a column of points along its direction", unit="m", low=0.01, high=0.5)
+    column_depth: float = setting(
+        0.04, "extent of a column of points along its direction", unit="m", low=0.01, high=0.5
+    )
     cell: float = setting(0.25, "cell of the grid", unit="m", low=0.05, high=1.0)
     near: float = setting(15.0, "up to here only touching cells are linked", unit="m", low=1.0, high=100.0)
-    link_angle: float = setting(0.9, "farther away, gap that is linked, as an angle of view", unit="deg", low=0.1, high=5.0)
+    link_angle: float = setting(
+        0.9, "farther away, gap that is linked, as an angle of view", unit="deg", low=0.1, high=5.0
+    )
     max_link: float = setting(1.0, "widest gap that is linked", unit="m", low=0.1, high=3.0)
     depth_link: float = setting(0.6, "gap that is linked along a direction of view", unit="m", low=0.0, high=3.0)
     over_link: float = setting(1.4, "the same, to what is seen over the nearer one's top", unit="m", low=0.0, high=3.0)

@@ -23,6 +23,7 @@ from karp_perception.core.settings import Settings, setting
 # The first leaves noise out, the others serve bins whose lowest points are reflections from below the ground.
 _CANDIDATES = (0.1, 0.35, 0.6)
 _SPREAD_QUANTILE = 0.9
+_SUPPORT_SECTORS = (4, 5, 6)  # ground goes on to both sides, beyond the width of a car at middle range
 _LOWEST_Z = -30.0  # m; with the 16 bits below: heights are sorted in steps of 1 mm
 _Z_STEP = 0.001
 _RING_STEP = 0.1  # m, resolution of ring borders
@@ -36,15 +37,20 @@ class GroundSettings(Settings):
     sectors: int = setting(180, "directions the surface is estimated in", low=36, high=720)
     ring_length: float = setting(0.5, "radial length of a bin close by", unit="m", low=0.2, high=2.0)
     ring_growth: float = setting(0.07, "radial length of a bin far away, by its range", low=0.0, high=0.2)
-    seed_range: float = setting(15.0, "the plane is fitted to the ground within this range", unit="m", low=5.0, high=40.0)
+    seed_range: float = setting(
+        15.0, "the plane is fitted to the ground within this range", unit="m", low=5.0, high=40.0
+    )
     height_sigma: float = setting(0.1, "error of the height of base_link above ground", unit="m", low=0.01, high=1.0)
     tilt_sigma: float = setting(0.03, "error of the tilt of base_link, as a slope", low=0.001, high=0.2)
     grade_sigma: float = setting(0.02, "change of slope along 1 m, growing with the square root", low=0.001, high=0.2)
     cross_sigma: float = setting(0.05, "change of height from sector to sector, as a slope", low=0.001, high=0.5)
     roughness: float = setting(0.06, "deviation of the ground from a smooth surface", unit="m", low=0.01, high=0.3)
-    step: float = setting(0.12, "step up that is still ground (kerbs), beyond the deviations", unit="m", low=0.0, high=0.3)
+    step: float = setting(
+        0.12, "step up that is still ground (kerbs), beyond the deviations", unit="m", low=0.0, high=0.3
+    )
     gate: float = setting(2.5, "gate of the filter", unit="sigma", low=1.0, high=6.0)
     max_slope: float = setting(0.3, "slope against the plane near the vehicle", low=0.05, high=1.0)
+    support_slope: float = setting(0.08, "slope across at which ground still goes on to both sides", low=0.0, high=0.5)
     flat: float = setting(0.35, "height of what a bin of plain ground holds", unit="m", low=0.1, high=1.0)
 
 
@@ -174,8 +180,9 @@ class GroundEstimator:
         height, slope, sigma = (np.empty((grid.rings, n)) for _ in range(3))
         offset = at - grid.middle[:, None]
         tall = spread > s.flat + 0.2 * np.diff(grid.edges)[:, None]
-        trust, doubt = np.where(tall, 0.2, 1.0), np.where(tall, 4.0, 1.0) * noise
         occupied = count > 0
+        trust = np.where(tall | ~self._supported(residual[0], occupied), 0.2, 1.0)
+        doubt = np.where(tall, 4.0, 1.0) * noise
         any_point = occupied.any(axis=1)
         previous = 0.0
         for k, middle in enumerate(grid.middle):
@@ -187,7 +194,7 @@ class GroundEstimator:
             gg = gg + q * d
             if any_point[k]:
                 reach = s.gate * np.sqrt(hh + noise)
-                # A bin that holds something tall must agree with what is known; a flat one may also teach.
+                # A bin that holds something tall or ends at its sides must agree with what is known; others may teach.
                 up = s.step + trust[k] * reach
                 down = -2 * s.step - reach
                 error = residual[:, k] - h - offset[:, k] * g
@@ -204,6 +211,27 @@ class GroundEstimator:
             h, g, hh, hg, gg = self._share(h, g, hh, hg, gg, s.cross_sigma * middle * 2 * np.pi / n)
             height[k], slope[k], sigma[k] = h, g, np.sqrt(hh)
         return GroundSurface(grid, plane, height, slope, sigma)
+
+    def _supported(self, residual: np.ndarray, occupied: np.ndarray) -> np.ndarray:
+        """(rings, sectors) bins whose lowest points go on to both sides at about the same height, as ground does.
+
+        A single beam that meets a car far away looks as flat as ground, but it ends where the car ends.
+        """
+        height = np.where(occupied, residual, np.inf)
+        across = self.grid.middle[:, None] * (np.mean(_SUPPORT_SECTORS) * 2 * np.pi / self.grid.sectors)
+        tolerance = 2 * self.settings.step + self.settings.support_slope * across
+        low, high = height - tolerance, height + tolerance
+        padded = np.pad(height, ((1, 1), (0, 0)), constant_values=np.inf)
+        sides = []
+        for sign in (-1, 1):
+            close = np.zeros(height.shape, bool)
+            for offset in _SUPPORT_SECTORS:
+                turned = np.roll(padded, sign * offset, axis=1)
+                for ring in range(3):
+                    other = turned[ring : ring + len(height)]
+                    close |= (other < high) & (other > low)
+            sides.append(close)
+        return sides[0] & sides[1]
 
     @staticmethod
     def _share(

@@ -33,11 +33,19 @@ _MAX_HEIGHT = 30.0  # m above and below base_link; beyond is no road
 class ObstacleSettings(Settings):
     """What counts as an obstacle, and how it is found."""
 
-    clearance: float = setting(0.18, "points higher than this above ground may be obstacles", unit="m", low=0.05, high=1.0)
-    uncertainty: float = setting(1.0, "added to the clearance, of the ground's deviation", unit="sigma", low=0.0, high=5.0)
+    clearance: float = setting(
+        0.18, "points higher than this above ground may be obstacles", unit="m", low=0.05, high=1.0
+    )
+    uncertainty: float = setting(
+        1.0, "added to the clearance, of the ground's deviation", unit="sigma", low=0.0, high=5.0
+    )
     max_uncertainty: float = setting(0.3, "most that is added to the clearance", unit="m", low=0.0, high=2.0)
-    min_height: float = setting(0.22, "an obstacle's top is at least this high above ground", unit="m", low=0.05, high=1.0)
-    headroom: float = setting(0.3, "above the vehicle's height, what is higher is overhead", unit="m", low=0.0, high=3.0)
+    min_height: float = setting(
+        0.22, "an obstacle's top is at least this high above ground", unit="m", low=0.05, high=1.0
+    )
+    headroom: float = setting(
+        0.3, "above the vehicle's height, what is higher is overhead", unit="m", low=0.0, high=3.0
+    )
     end_margin: float = setting(0.1, "before and behind the own body, points are its own", unit="m", low=0.0, high=1.0)
     side_margin: float = setting(
         0.4, "beside the own body, points are its own: mirrors, and echoes of roof rails", unit="m", low=0.0, high=1.0
@@ -45,7 +53,9 @@ class ObstacleSettings(Settings):
     points_at_10m: float = setting(5.0, "points that make an obstacle at 10 m, falling with range", low=1.0, high=100.0)
     min_points: int = setting(3, "points that make an obstacle at any range", low=1, high=100)
     max_points: int = setting(8, "points that always make an obstacle", low=1, high=1000)
-    columns_per_stray: int = setting(50, "of so many columns of points one may stick out of each side", low=10, high=10000)
+    columns_per_stray: int = setting(
+        50, "of so many columns of points one may stick out of each side", low=10, high=10000
+    )
     max_strays: int = setting(2, "most columns of points that may stick out of each side", low=0, high=20)
     min_size: float = setting(0.1, "smallest length, width and height of a box", unit="m", low=0.01, high=1.0)
     ground: GroundSettings = nested(GroundSettings)

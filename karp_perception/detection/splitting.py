@@ -30,7 +30,9 @@ _MAX_CUTS = 9  # halvings of one group
 class SplitSettings(Settings):
     """When a box covers too much."""
 
-    depth: float = setting(0.4, "space is free up to this far in front of the first return", unit="m", low=0.0, high=3.0)
+    depth: float = setting(
+        0.4, "space is free up to this far in front of the first return", unit="m", low=0.0, high=3.0
+    )
     free_area: float = setting(1.0, "free area that a box may cover", unit="m2", low=0.1, high=20.0)
     max_width: float = setting(3.2, "wider on both sides is no vehicle", unit="m", low=1.0, high=10.0)
     min_fill: float = setting(0.5, "unless occupied cells fill this share of the box", low=0.0, high=1.0)
