@@ -3,7 +3,7 @@
     taskset -c 0 python benchmarks/obstacles.py
 
 The reference is what point cloud libraries call Euclidean cluster extraction: all pairs of points above the ground that
-are less than 0.5 m apart, then connected components. It gets the same points and neither finds the ground nor fits boxes.
+are less than 0.5 m apart, then connected components. It is given the points above the ground and fits no boxes.
 """
 
 from __future__ import annotations

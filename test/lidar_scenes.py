@@ -6,6 +6,7 @@ A few dozen lines that share nothing with the package but its types, so that tes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from karp_perception.core.frames import LidarSweep
 
 Ground = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Elevations in degrees: Velodyne VLP-16, HDL-32E, HDL-64E S2; for 128 the pattern of a VLS-128, dense around the horizon.
+# Elevations in degrees: Velodyne VLP-16, HDL-32E, HDL-64E S2; for 128 the pattern of a VLS-128, dense at the horizon.
 BEAMS = {
     16: np.arange(-15.0, 15.1, 2.0),
     32: np.linspace(-30.67, 10.67, 32),
@@ -88,7 +89,7 @@ def _ground_distance(origin: np.ndarray, ray: np.ndarray, ground: Ground, max_ra
     steps = steps[steps < max_range]
     low, high = np.full(len(ray), np.nan), np.full(len(ray), np.inf)
     above = np.ones(len(ray), bool)
-    for before, here in zip(steps[:-1], steps[1:], strict=True):
+    for before, here in pairwise(steps):
         at = origin + ray[above] * here
         below = at[:, 2] < ground(at[:, 0], at[:, 1])
         rows = np.flatnonzero(above)[below]

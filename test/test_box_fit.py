@@ -70,7 +70,7 @@ def test_groups_do_not_influence_one_another() -> None:
 
 
 def test_every_point_is_inside_its_rectangle() -> None:
-    xy = np.random.default_rng(1).normal(0, 2, (200, 2)) + (30, 40)
+    xy = np.random.default_rng(1).normal((30, 40), 2, (200, 2))
     box = bounding_rectangles(xy, np.array([0]), np.array([0.7]))
     offset = xy - box.center[0]
     c, s = np.cos(box.yaw[0]), np.sin(box.yaw[0])

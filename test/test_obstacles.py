@@ -34,7 +34,7 @@ def over(found: Boxes, x: tuple[float, float], y: tuple[float, float]) -> list[i
 
 
 def the_one_over(found: Boxes, truth: Boxes) -> int:
-    """The box of `truth`: it overlaps most of it; others may hold a few points of a bonnet, inside of the object alone."""
+    """The box that overlaps `truth` most. Others may hold a few points of a bonnet, but lie within the object."""
     common = [overlap(found, i, truth, 0) for i in range(len(found))]
     assert max(common, default=0) > 0, f"no box over the object at {truth.center[0]}"
     best = int(np.argmax(common))

@@ -32,7 +32,7 @@ class BoxFitSettings(Settings):
 
 @dataclass(frozen=True)
 class Rectangles:
-    """M rectangles on the ground: center (M, 2) m, size (M, 2) m with length >= width, yaw (M,) rad along the length."""
+    """M rectangles: center (M, 2) m, size (M, 2) m with length >= width, yaw (M,) rad along the length."""
 
     center: np.ndarray
     size: np.ndarray

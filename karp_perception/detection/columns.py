@@ -35,7 +35,7 @@ class Columns:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, above: np.ndarray, directions: int, depth: float) -> Columns:
-        """Columns of points at (N,) x, y, `above` m over the ground; `depth` is the extent of one along its direction, m."""
+        """Columns of points at (N,) x, y, `above` m over the ground; `depth`: extent of one along its direction, m."""
         steps = np.minimum(np.hypot(x, y) * x.dtype.type(1 / depth), (1 << _DEPTH_BITS) - 1).astype(np.int64)
         key = (_direction_of(x, y, directions) << _DEPTH_BITS) | steps
         key <<= _POINT_BITS

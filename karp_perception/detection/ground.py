@@ -1,7 +1,7 @@
 """Where the ground is: a surface estimated outwards from the vehicle, and the height of every point above it.
 
-A tilted plane is fitted to the lowest points near the vehicle. From there one Kalman filter a sector walks outwards ring
-by ring; its state is the height and the radial slope of the ground relative to that plane, its gate decides whether the
+A tilted plane is fitted to the lowest points near the vehicle. From there one Kalman filter a sector walks outwards
+ring by ring; its state is the height and the radial slope of the ground relative to that plane, its gate decides whether the
 lowest points of a ring can be ground. Slopes and undulation are followed as fast as roads bend; a kerb passes the gate,
 the foot of an obstacle does not. Where something hides the ground, the variance grows and the neighbouring sectors fill
 the gap. Nothing flows inwards, so what lies far away never changes the ground nearby.
@@ -71,7 +71,7 @@ class PolarGrid:
         self._ring_of_step = np.minimum(np.searchsorted(self.edges, steps) - 1, self.rings - 1).astype(np.int32)
 
     def locate(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(bin, range in m) of points within the grid's reach, (N,) float32 coordinates each. bin = ring * sectors + sector."""
+        """(bin, range in m) of points within reach, at (N,) float32 x, y; bin = ring * sectors + sector."""
         if not len(x):
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         distance, angle = (column.reshape(-1) for column in cv2.cartToPolar(x, y))
@@ -119,7 +119,7 @@ class GroundEstimator:
         self.grid = PolarGrid(self.settings)
 
     def estimate(self, z: np.ndarray, bins: np.ndarray, distance: np.ndarray) -> GroundSurface:
-        """The ground below points of `base_link`: (N,) float32 heights in m, bins and ranges as `grid.locate` gives them."""
+        """The ground below points of `base_link`: (N,) float32 z in m, bins and ranges as `grid.locate` gives them."""
         z, at, count, spread = self._candidates(z, bins, distance)
         plane = self._plane(z[0], at[0], count, spread)
         along = plane[0] * self.grid.cos + plane[1] * self.grid.sin

@@ -145,7 +145,7 @@ class ObstacleDetector:
         return cells.regrouped(np.where(keep[cells.group], cells.group, -1))
 
     def _needed(self, distance: np.ndarray) -> np.ndarray:
-        """(M,) points that an obstacle must have at these distances, m: rain and dust return single ones, mostly near."""
+        """(M,) points an obstacle must have at these distances, m: rain and dust return single ones, mostly near."""
         s = self.settings
         return np.clip(np.ceil(s.points_at_10m * 10.0 / np.maximum(distance, 0.1)), s.min_points, s.max_points)
 

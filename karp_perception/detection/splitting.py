@@ -1,8 +1,8 @@
 """Groups cut into parts until a box around each covers only what was measured or hidden.
 
 A sensor sees through free space: where a box reaches in front of the first return of its direction, it covers space
-that is known to be free, as the box around two guard rails that meet far ahead would, right across the road. Such groups
-are halved along their longer side until every part fits. So are those that are too wide on both sides for any vehicle,
+that is known to be free, as the box around two guard rails that meet far ahead would, right across the road. Such
+groups are halved along their longer side until every part fits. So are those that are too wide on both sides for any vehicle,
 unless they are full of points: what they hide may be free.
 """
 
