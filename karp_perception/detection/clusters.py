@@ -1,9 +1,9 @@
 """Groups of neighbouring columns: connected cells of a grid.
 
 Two things hold one object together although a sensor's beams leave gaps in it. Touching cells are linked, over gaps
-that grow with range as the distance between beams does. And along each direction of view, returns that follow one another
-closely belong together: on a bonnet, a boot lid or a windscreen, seen at a flat angle, neighbouring beams land far more
-apart in depth than on upright faces.
+that grow with range as the distance between beams does. And along each direction of view, returns that follow one
+another closely belong together: on a bonnet, a boot lid or a windscreen, seen at a flat angle, neighbouring beams land
+far more apart in depth than on upright faces.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Where the ground is: a surface estimated outwards from the vehicle, and the height of every point above it.
 
 A tilted plane is fitted to the lowest points near the vehicle. From there one Kalman filter a sector walks outwards
-ring by ring; its state is the height and the radial slope of the ground relative to that plane, its gate decides whether the
-lowest points of a ring can be ground. Slopes and undulation are followed as fast as roads bend; a kerb passes the gate,
-the foot of an obstacle does not. Where something hides the ground, the variance grows and the neighbouring sectors fill
-the gap. Nothing flows inwards, so what lies far away never changes the ground nearby.
+ring by ring; its state is the height and the radial slope of the ground relative to that plane, its gate decides
+whether the lowest points of a ring can be ground. Slopes and undulation are followed as fast as roads bend; a kerb
+passes the gate, the foot of an obstacle does not. Where something hides the ground, the variance grows and the
+neighbouring sectors fill the gap. Nothing flows inwards, so what lies far away never changes the ground nearby.
 
 The polar walk is that of Himmelsbach et al., "Fast segmentation of 3D point clouds for ground vehicles" (IV 2010); the
 filter in place of line fits gives each ring a variance.

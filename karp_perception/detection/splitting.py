@@ -2,8 +2,8 @@
 
 A sensor sees through free space: where a box reaches in front of the first return of its direction, it covers space
 that is known to be free, as the box around two guard rails that meet far ahead would, right across the road. Such
-groups are halved along their longer side until every part fits. So are those that are too wide on both sides for any vehicle,
-unless they are full of points: what they hide may be free.
+groups are halved along their longer side until every part fits. So are those that are too wide on both sides for any
+vehicle, unless they are full of points: what they hide may be free.
 """
 
 from __future__ import annotations
