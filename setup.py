@@ -46,11 +46,13 @@ setup(
         "rosbags>=0.10.9",
         "mcap>=1.2",
         "foxglove-sdk>=0.16",
+        "orjson>=3.9",
         "pyyaml>=6",
         "rich>=13",
         "typer>=0.12",
         "av>=12",
         "safetensors>=0.4",
+        "threadpoolctl>=3.1",
     ],
     extras_require={
         "odometry": ["kiss-icp>=1.2"],

@@ -107,11 +107,14 @@ def _common(
 ) -> None:
     from rich.logging import RichHandler
 
+    from karp_perception.core.blas import use_one_blas_thread
+
     if version:
         from karp_perception import __version__
 
         print(__version__)
         raise typer.Exit
+    use_one_blas_thread()
     handler = RichHandler(console=_console(), show_path=False, show_time=False)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 

@@ -219,11 +219,11 @@ def _write_results(
     decisions: list[tuple[float, str, str]] = []
     answered = total = 0
     view, video = DriveView(settings.vehicle), None
-    with BagReader(bag) as reader, atomic_file(out / "frames.jsonl") as lines:
+    with BagReader(bag) as reader, atomic_file(out / "frames.jsonl", "wb") as lines:
         frames = BagFrames(reader, settings)
         first_ns = None
         try:
-            for index, frame in enumerate(frames):
+            for index, (frame, _) in enumerate(frames):
                 total += 1
                 first_ns = frame.stamp_ns if first_ns is None else first_ns
                 result = _result(recorded, frame)

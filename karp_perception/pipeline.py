@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from karp_perception.core import (
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
+from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.sensing.assembler import SensingSettings
 from karp_perception.sensing.ego_motion import LidarOdometry, LidarOdometrySettings
@@ -81,11 +83,35 @@ class Result:
     latency_ms: Mapping[str, float]
 
 
+class Detecting(Protocol):
+    """What finds objects in a frame: the Detector, or one that ran elsewhere."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether what it says means anything."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What it is: at least `model`, `trained`, `backend`."""
+
+    def detect(self, frame: SensorFrame, stopwatch: Stopwatch | None = None) -> Boxes:
+        """Boxes in `base_link`, best first."""
+
+    def warm_up(self) -> None:
+        """Get everything slow over with before the first frame."""
+
+
+def make_detector(settings: DetectorSettings) -> Detector:
+    """The network with all cores but one: the geometric channel and the odometry run beside it."""
+    beside = max(1, BackendOptions(settings.threads).thread_count - 1)
+    return Detector(replace(settings, threads=settings.threads or beside))
+
+
 class Perceiver:
     """SensorFrame -> Perception: the network beside the geometric channel and the lidar odometry."""
 
-    def __init__(self, settings: PipelineSettings = PipelineSettings()) -> None:
-        self.detector = Detector(settings.detector)
+    def __init__(self, settings: PipelineSettings = PipelineSettings(), detector: Detecting | None = None) -> None:
+        self.detector: Detecting = detector or make_detector(settings.detector)
         self.obstacles = ObstacleDetector(settings.obstacles, settings.vehicle)
         self.odometry = LidarOdometry(settings.odometry) if settings.odometry.enabled else None
         self._odometry_came = False
@@ -128,18 +154,22 @@ class Pipeline:
     parts.
 
     Not thread-safe: frames go through in order, one at a time.
+
+    Args:
+        settings: of all parts.
+        detector: finds objects; made from the settings by default.
     """
 
-    def __init__(self, settings: PipelineSettings = PipelineSettings()) -> None:
+    def __init__(self, settings: PipelineSettings = PipelineSettings(), detector: Detecting | None = None) -> None:
         self.settings = settings
-        self.perceiver = Perceiver(settings)
+        self.perceiver = Perceiver(settings, detector)
         self.tracker = Tracker(settings.tracker)
         self.planner = Planner(settings.planner, settings.vehicle)
         self._motion_source: MotionSource | None = None
 
     @property
-    def detector(self) -> Detector:
-        """The network."""
+    def detector(self) -> Detecting:
+        """What finds objects."""
         return self.perceiver.detector
 
     def step(self, frame: SensorFrame, route: Route | None = None, speed_limit: float | None = None) -> Result:

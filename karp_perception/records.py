@@ -6,7 +6,6 @@ times in s unless the name says otherwise. Unknown values are null.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import orjson
 
 from karp_perception.core import Boxes, Objects, Plan, class_name
 from karp_perception.pipeline import Result
@@ -25,17 +25,20 @@ _DECIMALS = 4  # 0.1 mm: finer than any sensor, and the last bits of floating po
 
 def boxes_record(boxes: Boxes, track_id: Sequence[int | None] | None = None) -> list[dict[str, Any]]:
     """One dict a box: label, score, center, size, yaw, velocity (null where unknown); with `id` where ids are given."""
-    rows = zip(boxes.label, boxes.score, boxes.center, boxes.size, boxes.yaw, boxes.velocity, strict=True)
+    columns = (_rounded(boxes.score), _rounded(boxes.center), _rounded(boxes.size), _rounded(boxes.yaw))
+    known, velocity = np.isfinite(boxes.velocity).all(axis=1).tolist(), _rounded(boxes.velocity)
     records = [
         {
-            "label": class_name(int(label)),
-            "score": _number(score),
-            "center": _numbers(center),
-            "size": _numbers(size),
-            "yaw": _number(yaw),
-            "velocity": _numbers(velocity) if np.isfinite(velocity).all() else None,
+            "label": class_name(label),
+            "score": score,
+            "center": center,
+            "size": size,
+            "yaw": yaw,
+            "velocity": v if is_known else None,
         }
-        for label, score, center, size, yaw, velocity in rows
+        for label, score, center, size, yaw, v, is_known in zip(
+            boxes.label.tolist(), *columns, velocity, known, strict=True
+        )
     ]
     if track_id is None:
         return records
@@ -79,7 +82,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "target_id": decision.target_id,
         "distance_m": None if decision.distance_m is None else _number(decision.distance_m),
         "ttc_s": None if decision.ttc_s is None else _number(decision.ttc_s),
-        "trajectory": [_numbers(point) for point in points],
+        "trajectory": _rounded(points),
     }
 
 
@@ -128,20 +131,20 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A JSON file, indented, written atomically. NaN is refused: it is not JSON."""
-    with atomic_file(path) as file:
-        file.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    """A JSON file, indented, written atomically."""
+    with atomic_file(path, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def json_line(record: Mapping[str, Any]) -> str:
+def json_line(record: Mapping[str, Any]) -> bytes:
     """One line of a .jsonl file."""
-    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _number(value: float) -> float:
-    # Adding 0.0 turns -0.0 into 0.0: the same number must look the same.
     return round(float(value), _DECIMALS) + 0.0
 
 
-def _numbers(values: np.ndarray) -> list[float]:
-    return [_number(v) for v in values]
+def _rounded(values: np.ndarray) -> list[Any]:
+    """Nested lists of rounded numbers. Adding 0.0 turns -0.0 into 0.0: the same number must look the same."""
+    return (np.round(values, _DECIMALS) + 0.0).tolist()

@@ -161,3 +161,7 @@ class SensorFrame:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp_ns", as_stamp("SensorFrame.stamp_ns", self.stamp_ns))
         object.__setattr__(self, "cameras", MappingProxyType(dict(self.cameras)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A read-only mapping cannot be pickled itself.
+        return SensorFrame, (self.stamp_ns, dict(self.cameras), self.lidar, self.ego)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class DetectorSettings(Settings):
     """Which network, where it runs, and what is let through."""
 
     model: str = setting("nano", f"{', '.join(MODELS)}, {NO_MODEL}, or a weight file (.safetensors)")
+    cameras: int = setting(0, "slots for cameras, fewer run faster; 0: as many as the model has", low=0, high=16)
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
     precision: str = setting("f32", "of the network's arithmetic", choices=PRECISIONS)
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
@@ -65,7 +66,7 @@ class Detector:
         if self.settings.model == NO_MODEL:
             return
         _keep_freed_memory()
-        self._source = find_model(self.settings.model)
+        self._source = _with_slots(find_model(self.settings.model), self.settings.cameras)
         if not self._source.trained:
             _LOG.warning(
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
@@ -162,6 +163,13 @@ class Detector:
                 "the model takes %d cameras: %s used, %s left out",
                 rig.present.size, ", ".join(rig.names), ", ".join(sorted(left_out)),
             )  # fmt: skip
+
+
+def _with_slots(source: ModelSource, cameras: int) -> ModelSource:
+    """The model with no more camera slots than asked for (0: all): the weights know nothing of their number."""
+    if not 0 < cameras < source.config.cameras:
+        return source
+    return replace(source, config=replace(source.config, cameras=cameras))
 
 
 def _keep_freed_memory() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from karp_perception.core import KarpError
+from karp_perception.core.blas import use_one_blas_thread
 from karp_perception.ros.transport import make_room_for_large_messages
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def run(make: Callable[[], ProcessNode]) -> int:
     # Python's own handler would raise KeyboardInterrupt anywhere, in the midst of cleaning up too; this one only rings.
     for number in _ENDING_SIGNALS:
         signal.signal(number, lambda *_: ended.set())
+    use_one_blas_thread()
     make_room_for_large_messages()
     sys.setswitchinterval(_SWITCH_INTERVAL)
 

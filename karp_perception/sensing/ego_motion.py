@@ -119,6 +119,13 @@ class LidarOdometrySettings(Settings):
     max_range: float = setting(100.0, "points beyond are not registered", unit="m", low=10.0, high=300.0)
     min_points: int = setting(500, "with fewer points off the ground, ground points help out", low=0, high=100000)
     initial_threshold: float = setting(0.5, "first correspondence threshold", unit="m", low=0.05, high=5.0)
+    convergence: float = setting(
+        0.001,
+        "registration ends with a step below this: a tenth of what a sweep can tell",
+        unit="m",
+        low=1e-6,
+        high=0.1,
+    )
     velocity_time_constant: float = setting(0.25, "of the velocity filter", unit="s", low=0.01, high=2.0)
     max_gap: float = setting(1.0, "a longer gap between sweeps starts a new map", unit="s", low=0.1, high=60.0)
 
@@ -144,6 +151,7 @@ class LidarOdometry:
         config.data.max_range = self.settings.max_range
         config.mapping.voxel_size = self.settings.max_range / 100.0  # the ratio KISS-ICP itself uses
         config.adaptive_threshold.initial_threshold = self.settings.initial_threshold
+        config.registration.convergence_criterion = self.settings.convergence
         config.registration.max_num_threads = 1  # sums in a fixed order: two runs agree to the last bit
         config.data.deskew = True
         self._deskewing = get_preprocessor(config)

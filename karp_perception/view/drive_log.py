@@ -19,6 +19,7 @@ import foxglove
 import numpy as np
 from foxglove import channels
 from foxglove import messages as fox
+from foxglove.mcap import MCAPCompression, MCAPWriteOptions
 
 from karp_perception.core import Boxes, CameraFrame, Objects, Plan, SensorFrame, class_name
 from karp_perception.core.geometry import quaternion_from_matrix, quaternion_from_yaw
@@ -50,7 +51,10 @@ class DriveLog:
         self._path, self._partial = Path(path), Path(path).with_name(f".{Path(path).name}.partial")
         self._options = options
         self._context = foxglove.Context()
-        self._writer = foxglove.open_mcap(self._partial, allow_overwrite=True, context=self._context)
+        options = MCAPWriteOptions(compression=MCAPCompression.Lz4)
+        self._writer = foxglove.open_mcap(
+            self._partial, allow_overwrite=True, context=self._context, writer_options=options
+        )
         self._channels: dict[str, Any] = {}
 
     def __enter__(self) -> DriveLog:

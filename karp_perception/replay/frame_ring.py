@@ -1,0 +1,66 @@
+"""Sensor frames through shared memory: a few slots, each holding one frame's arrays."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import tempfile
+from typing import Any
+
+from karp_perception.core import InvalidInput
+
+_SLOTS = 4  # frames under way: one used, one waiting, one being filled, one to spare
+_SLOT_BYTES = 256 << 20  # reserved, not used: six large images and a cloud of a million points take 60 MB
+_ALIGNMENT = 64  # of arrays, a cache line
+
+
+class FrameRing:
+    """Objects with large arrays from one process to another.
+
+    The arrays of an object (pickle's out-of-band buffers, PEP 574) are copied into a slot once; the receiver's arrays
+    are views of it. Whoever sends must not reuse a slot before the receiver has given it back.
+    """
+
+    slots = _SLOTS
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._memory = mmap.mmap(fd, _SLOTS * _SLOT_BYTES)
+
+    @classmethod
+    def create(cls) -> FrameRing:
+        """A new ring, in memory where the system has a file system for that."""
+        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.ftruncate(file.fileno(), _SLOTS * _SLOT_BYTES)
+            return cls(os.dup(file.fileno()))
+
+    def fileno(self) -> int:
+        """The file to hand to the other process."""
+        return self._fd
+
+    def put(self, slot: int, content: Any) -> bytes:
+        """Store an object; the header is for `take` in the other process. Raises InvalidInput for one too large."""
+        buffers: list[pickle.PickleBuffer] = []
+        body = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+        places: list[tuple[int, int]] = []
+        at = slot * _SLOT_BYTES
+        for buffer in buffers:
+            raw = buffer.raw()
+            if at + raw.nbytes > (slot + 1) * _SLOT_BYTES:
+                raise InvalidInput("sensor frame", f"at most {_SLOT_BYTES >> 20} MB", "more", reason="frame_too_large")
+            self._memory[at : at + raw.nbytes] = raw
+            places.append((at, raw.nbytes))
+            at += -(-raw.nbytes // _ALIGNMENT) * _ALIGNMENT
+        return pickle.dumps((slot, body, places))
+
+    def take(self, header: bytes) -> tuple[Any, ...]:
+        """The slot's number and the parts of the object, whose arrays are views of the slot."""
+        slot, body, places = pickle.loads(header)
+        whole = memoryview(self._memory)
+        return slot, *pickle.loads(body, buffers=[whole[at : at + size] for at, size in places])
+
+    def close(self) -> None:
+        """Let go of the file. The memory goes with the last array that views it."""
+        os.close(self._fd)
