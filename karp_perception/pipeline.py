@@ -46,6 +46,12 @@ class PipelineSettings(Settings):
     tracker: TrackerSettings = nested(TrackerSettings)
     planner: PlannerSettings = nested(PlannerSettings)
 
+    def for_cameras(self, count: int) -> PipelineSettings:
+        """With as many camera slots in the network as a rig has cameras, unless a number was set."""
+        if self.detector.cameras:
+            return self
+        return replace(self, detector=replace(self.detector, cameras=max(1, min(count, 16))))
+
 
 @dataclass(frozen=True)
 class Perception:
@@ -53,7 +59,7 @@ class Perception:
 
     Attributes:
         ego: the motion that is used; its `source` says where it came from.
-        detections: of the network, best first. Empty of use while `Detector.trained` is False.
+        detections: of the network, best first; none while it is untrained.
         obstacles: of the geometric channel.
     """
 
@@ -130,7 +136,9 @@ class Perceiver:
         if ego is None:
             with stopwatch("odometry"):
                 ego = self._ego_without_odometry(frame, ground)
-        return Perception(ego, network.result(), obstacles)
+        detections = network.result()
+        # What an untrained network says must not reach tracking, planning or anybody's records.
+        return Perception(ego, detections if self.detector.trained else Boxes.empty(), obstacles)
 
     def close(self) -> None:
         """End the worker thread."""
@@ -188,16 +196,12 @@ class Pipeline:
                 self.tracker.reset()
             self._motion_source = seen.ego.source
             with stopwatch("tracking"):
-                objects = self.tracker.step(frame.stamp_ns, self.confirmed(seen), seen.obstacles, seen.ego)
+                objects = self.tracker.step(frame.stamp_ns, seen.detections, seen.obstacles, seen.ego)
             with stopwatch("planning"):
                 plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit)
         return Result(
             frame.stamp_ns, seen.ego, seen.detections, seen.obstacles, objects, plan, dict(stopwatch.milliseconds)
         )
-
-    def confirmed(self, seen: Perception) -> Boxes:
-        """Detections that may reach tracking: none while the network is untrained."""
-        return seen.detections if self.detector.trained else Boxes.empty()
 
     def close(self) -> None:
         """End the worker thread."""

@@ -34,12 +34,6 @@ class BagFrames:
         self.assembler = FrameAssembler(settings.sensing, rectified, lidar=self.inputs.points is not None)
         self._route: Route | None = None
 
-    def fitted(self, settings: PipelineSettings) -> PipelineSettings:
-        """Settings with as many camera slots in the network as the bag has cameras, unless a number was set."""
-        if settings.detector.cameras:
-            return settings
-        return settings.with_parameters({"detector.cameras": max(1, min(16, len(self.inputs.cameras)))})
-
     @property
     def rate_hz(self) -> float:
         """Frames a second, by the anchor's messages; 10 where a recording is too short to tell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from karp_perception.core import Boxes, SensorFrame
+from karp_perception.core import SensorFrame
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.pipeline import Perceiver
 from karp_perception.ros.inputs import SensorInputs
@@ -25,7 +25,7 @@ class DetectorNode(PerceptionNode):
     def build(self) -> None:
         """The sensors' assembler, the network (warm) and the geometric channel."""
         self.sensors = SensorInputs(self)
-        self.perceiver = Perceiver(self.settings)
+        self.perceiver = Perceiver(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.outputs = Outputs(self, PERCEPTION)
         self.perceiver.detector.warm_up()
         warm_up_pipeline(self.settings)
@@ -50,9 +50,8 @@ class DetectorNode(PerceptionNode):
         with stopwatch("total"):
             seen = self.perceiver.step(frame, stopwatch)
         start = time.perf_counter()
-        detections = seen.detections if self.perceiver.detector.trained else Boxes.empty()
-        self.outputs.perception(frame.stamp_ns, seen.ego, detections, seen.obstacles)
-        self.outputs.markers(frame.stamp_ns, lambda drawing: drawing.perception(detections, seen.obstacles))
+        self.outputs.perception(frame.stamp_ns, seen.ego, seen.detections, seen.obstacles)
+        self.outputs.markers(frame.stamp_ns, lambda drawing: drawing.perception(seen.detections, seen.obstacles))
         self.done(frame.stamp_ns, stopwatch.milliseconds, start)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from karp_perception.core import Boxes, EgoState, SensorFrame
+from karp_perception.core import EgoState, SensorFrame
 from karp_perception.pipeline import Pipeline, PipelineSettings
 from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
 from karp_perception.ros.node import PerceptionNode
@@ -27,7 +27,7 @@ class StackNode(PerceptionNode):
         self.sensors = SensorInputs(self)
         self.route = RouteInput(self, self.sensors.assembler.transforms)
         self.inputs |= self.route.counters
-        self.pipeline = Pipeline(self.settings)
+        self.pipeline = Pipeline(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.outputs = Outputs(self, OUTPUTS)
         self.heard = Subscriptions(self)
         self.watchdog = Watchdog(self)
@@ -64,13 +64,14 @@ class StackNode(PerceptionNode):
         result = self.pipeline.step(frame, route, self.route.speed_limit)
         self.ego = result.ego
         start, stamp_ns = time.perf_counter(), result.stamp_ns
-        detections = result.detections if self.pipeline.detector.trained else Boxes.empty()
         self.outputs.planning(result.plan, self.settings.vehicle.wheelbase)
         self.outputs.tracking(stamp_ns, result.objects)
-        self.outputs.perception(stamp_ns, result.ego, detections, result.obstacles)
+        self.outputs.perception(stamp_ns, result.ego, result.detections, result.obstacles)
         self.outputs.markers(
             stamp_ns,
-            lambda drawing: drawing.perception(detections, result.obstacles).objects(result.objects).plan(result.plan),
+            lambda drawing: (
+                drawing.perception(result.detections, result.obstacles).objects(result.objects).plan(result.plan)
+            ),
         )
         self.done(stamp_ns, result.latency_ms, start)
 

@@ -27,10 +27,10 @@ from karp_perception.core import (
 )
 from karp_perception.core.counters import Counters
 from karp_perception.core.geometry import invert_pose, pose_from_rotation, transform_points
-from karp_perception.core.validation import as_stamp
 from karp_perception.sensing.calibration import CameraModel, decode_camera_info
 from karp_perception.sensing.ego_motion import EgoMotion, decode_odometry
 from karp_perception.sensing.images import decode_compressed_image, decode_image
+from karp_perception.sensing.messages import header_stamp_ns
 from karp_perception.sensing.pointclouds import PointCloud, decode_pointcloud
 from karp_perception.sensing.synchronizer import Synchronizer, SynchronizerSettings
 from karp_perception.sensing.transforms import TransformBuffer
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 LIDAR = "lidar"
 _END_OF_TIME = 1 << 62
+_INTENSITY_SCALES = (1.0, 255.0, 65535.0)  # of drivers: relative, 8 bits, photon counts in 16 bits
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class SensingSettings(Settings):
         "auto",
         "whether images come rectified; auto: where the topic is called so (image_rect)",
         choices=("auto", "yes", "no"),
+    )
+    intensity_full_scale: float = setting(
+        0.0,
+        "what the lidar writes for full intensity; 0: 1, 255 or 65535, the least that the first sweep fits in",
+        low=0.0,
+        high=1e6,
     )
     calibration_wait: float = setting(
         0.5, "how long a message waits for its transform or camera_info", unit="s", low=0.0, high=10.0
@@ -111,6 +118,7 @@ class FrameAssembler:
         """Of frames. An anchor message is one frame; whoever takes frames from here says which were used or dropped."""
         self._models: dict[str, CameraModel] = {}
         self._undistorters: dict[str, Undistorter] = {}
+        self._full_scale = settings.intensity_full_scale
         self._waiting: dict[str, deque[_Waiting]] = {name: deque() for name in names}
         self._lock = threading.RLock()
 
@@ -176,8 +184,7 @@ class FrameAssembler:
 
     def _receive(self, name: str, message: Any, arrival_ns: int, decode: Any) -> None:
         try:
-            stamp = message.header.stamp
-            stamp_ns = as_stamp(f"{name} stamp", stamp.sec * 1_000_000_000 + stamp.nanosec)
+            stamp_ns = header_stamp_ns(message, name)
             waiting = _Waiting(stamp_ns, arrival_ns, message.header.frame_id, decode(message))
         except InvalidInput as error:
             log.warning("%s: dropped: %s", name, error)
@@ -211,8 +218,16 @@ class FrameAssembler:
         T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
         points = np.empty_like(cloud.points)
         points[:, :3] = transform_points(T, cloud.points[:, :3])
-        points[:, 3] = cloud.points[:, 3]
+        points[:, 3] = self._unit_intensity(cloud.points[:, 3])
         return LidarSweep(points, waiting.stamp_ns, cloud.time)
+
+    def _unit_intensity(self, intensity: np.ndarray) -> np.ndarray:
+        """Intensity in 0..1. No message says what full intensity is; one sweep is enough to tell the usual scales."""
+        if not self._full_scale and len(intensity):
+            highest = float(intensity.max())
+            self._full_scale = next((scale for scale in _INTENSITY_SCALES if highest <= scale), highest)
+            log.info("lidar intensity: %g is taken for full", self._full_scale)
+        return np.clip(intensity / (self._full_scale or 1.0), 0.0, 1.0)
 
     def _camera_frame(self, name: str, waiting: _Waiting) -> CameraFrame:
         model, image = self._models.get(name), waiting.payload
