@@ -100,20 +100,25 @@ def demo(
         run(out, seconds, _settings(config), progress)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from karp_perception import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     from rich.logging import RichHandler
 
     from karp_perception.core.blas import use_one_blas_thread
 
-    if version:
-        from karp_perception import __version__
-
-        print(__version__)
-        raise typer.Exit
     use_one_blas_thread()
     handler = RichHandler(console=_console(), show_path=False, show_time=False)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])

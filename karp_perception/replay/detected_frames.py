@@ -116,7 +116,7 @@ class DetectedFrames:
         while True:
             try:
                 kind, content = self._connection.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 code = self._process.wait(_GOODBYE_S)
                 raise ReaderFailed(f"the process that reads the recording ended early, exit code {code}") from None
             if kind == "log":
