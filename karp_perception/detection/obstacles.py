@@ -92,10 +92,13 @@ class ObstacleDetector:
         unsure = np.minimum(s.uncertainty * surface.sigma, s.max_uncertainty)
         clearance = (s.clearance + unsure).astype(np.float32).reshape(-1)[where[0]]
         ground_mask[used] = np.abs(above) <= clearance
-        solid = (above > clearance) & (above <= self.vehicle.height + s.headroom)
+        highest = self.vehicle.height + s.headroom
+        solid = (above > clearance) & (above <= highest)
         if not solid.any():
             return Boxes.empty(), ground_mask
-        columns = Columns.of(x[solid], y[solid], above[solid], s.clusters.directions, s.clusters.column_depth)
+        columns = Columns.of(
+            x[solid], y[solid], above[solid], s.clusters.directions, s.clusters.column_depth, highest
+        )
         return self._boxes(columns, surface), ground_mask
 
     def _in_reach(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
