@@ -24,7 +24,7 @@ def detect(
     """
     frame = load_labelled_frame(folder)
     stopwatch = Stopwatch()
-    with Perceiver(settings) as perceiver:
+    with Perceiver(settings.for_cameras(len(frame.sensors.cameras))) as perceiver:
         perceiver.detector.warm_up()
         with stopwatch("total"):
             seen = perceiver.step(frame.sensors, stopwatch)
