@@ -214,8 +214,8 @@ def test_the_planner_says_so_when_objects_stop_coming(peer: Peer) -> None:
             state.header.stamp.sec, state.header.stamp.nanosec = divmod(feed.stamp, SECOND)
             state.twist.twist.linear.x = 5.0
             odometry.publish(state)
-            obstacles.publish(messages.detections_message(Boxes.empty(), feed.stamp, create))
-            objects.publish(messages.objects_message(Objects.empty(), feed.stamp, create))
+            obstacles.publish(messages.detections_bytes(Boxes.empty(), feed.stamp))
+            objects.publish(messages.objects_bytes(Objects.empty(), feed.stamp))
             time.sleep(0.1)
             return "CRUISE" in kinds()
 
@@ -234,7 +234,7 @@ def test_messages_in_another_frame_are_dropped_and_counted(peer: Peer) -> None:
     node = NodeProcess("tracker", "-p", "diagnostics_period:=0.2")
     try:
         wait_until(detections.get_subscription_count, "the tracker")
-        detections.publish(messages.detections_message(Boxes.empty("map"), 5 * SECOND, create))
+        detections.publish(messages.detections_bytes(Boxes.empty("map"), 5 * SECOND))
         reason = "wrong_frame"
         wait_until(lambda: reason in dropped(counts(diagnostics, "tracker: input detections")), "the count")
     finally:

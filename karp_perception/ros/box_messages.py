@@ -18,79 +18,69 @@ from __future__ import annotations
 import numpy as np
 
 from karp_perception.core import Boxes, class_from_name, class_name
-from karp_perception.ros.primitives import (
-    Create,
-    Message,
-    get_position,
-    get_yaw,
-    set_header,
-    set_position,
-    set_yaw,
-)
+from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, string_bytes
+from karp_perception.ros.primitives import Message, get_position, get_yaw
 
 VELOCITY, SIZE = "velocity", "size"
-
-_HYPOTHESIS = "vision_msgs/msg/ObjectHypothesisWithPose"
+_VELOCITY_BYTES, _SIZE_BYTES = string_bytes(VELOCITY), string_bytes(SIZE)
 
 # Diagonal of a row-major 6x6 covariance over x y z roll pitch yaw.
 _DIAGONAL = np.arange(0, 36, 7)
 _XYZ_YAW = _DIAGONAL[[0, 1, 2, 5]]
 
 
-def detections_message(boxes: Boxes, stamp_ns: int, create: Create, ids: np.ndarray | None = None) -> Message:
-    """vision_msgs/Detection3DArray of boxes.
+def detections_bytes(boxes: Boxes, stamp_ns: int, ids: np.ndarray | None = None) -> bytes:
+    """Serialised vision_msgs/Detection3DArray of boxes.
 
     Args:
         boxes: N boxes; their frame goes into the headers.
         stamp_ns: time of the sensor data.
-        create: makes empty messages.
         ids: (N,) numbers for `Detection3D.id`; without them the ids stay empty.
     """
-    message = create("vision_msgs/msg/Detection3DArray")
-    set_header(message.header, stamp_ns, boxes.frame)
-    message.detections = [_detection(boxes, i, message.header, create) for i in range(len(boxes))]
-    for detection, number in zip(message.detections, () if ids is None else ids, strict=False):
-        detection.id = str(int(number))
-    return message
+    n, variance = len(boxes), boxes.variance
+    header = header_bytes(stamp_ns, boxes.frame)
+    poses = pose_rows(boxes.center, boxes.yaw)
+    moving = np.isfinite(boxes.velocity).all(axis=1).tolist()
+    names = [class_name(label) for label in boxes.label.tolist()]
+    numbers = [""] * n if ids is None else [str(number) for number in np.asarray(ids).tolist()]
+    known = variance is not None
+    main = _entries(boxes.score, poses, _XYZ_YAW, variance[:, [0, 1, 2, 6]] if known else None)
+    velocity = _unturned(boxes.velocity, _DIAGONAL[:2], variance[:, 7:] if known else None)
+    size = _unturned(boxes.size, _DIAGONAL[:3], variance[:, 3:6]) if known else []
+    bounds = rows(np.column_stack([poses, boxes.size]))
+
+    cdr = Cdr()
+    cdr.aligned(4, header)
+    cdr.put("I", n)
+    for i in range(n):
+        cdr.aligned(4, header)
+        cdr.put("I", 1 + moving[i] + known)
+        cdr.string(names[i])
+        cdr.aligned(8, main[i])
+        if moving[i]:
+            cdr.aligned(4, _VELOCITY_BYTES)
+            cdr.aligned(8, velocity[i])
+        if known:
+            cdr.aligned(4, _SIZE_BYTES)
+            cdr.aligned(8, size[i])
+        cdr.aligned(8, bounds[i])
+        cdr.string(numbers[i])
+    return cdr.message()
 
 
-def _detection(boxes: Boxes, i: int, header: Message, create: Create) -> Message:
-    detection = create("vision_msgs/msg/Detection3D")
-    detection.header = header
-    set_position(detection.bbox.center.position, boxes.center[i])
-    set_yaw(detection.bbox.center.orientation, boxes.yaw[i])
-    set_position(detection.bbox.size, boxes.size[i])
+def _unturned(values: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[bytes]:
+    """Entries of score 0 that hold values (N, 2 or 3) in their position."""
+    poses = pose_rows(values, np.zeros(len(values)))
+    return _entries(np.zeros(len(values)), poses, places, variance)
 
-    variance = None if boxes.variance is None else boxes.variance[i]
-    main = create(_HYPOTHESIS)
-    main.hypothesis.class_id = class_name(int(boxes.label[i]))
-    main.hypothesis.score = float(boxes.score[i])
-    main.pose.pose = detection.bbox.center
-    detection.results = [main]
+
+def _entries(score: np.ndarray, poses: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[bytes]:
+    """Of vision_msgs/ObjectHypothesisWithPose, what follows its class: score, pose, covariance with some `places`."""
+    fields = np.zeros((len(poses), 1 + 7 + 36))
+    fields[:, 0], fields[:, 1:8] = score, poses
     if variance is not None:
-        main.pose.covariance = _covariance(_XYZ_YAW, variance[[0, 1, 2, 6]])
-
-    velocity = boxes.velocity[i]
-    if np.isfinite(velocity).all():
-        entry = create(_HYPOTHESIS)
-        entry.hypothesis.class_id = VELOCITY
-        set_position(entry.pose.pose.position, velocity)
-        if variance is not None:
-            entry.pose.covariance = _covariance(_DIAGONAL[:2], variance[7:])
-        detection.results.append(entry)
-    if variance is not None:
-        entry = create(_HYPOTHESIS)
-        entry.hypothesis.class_id = SIZE
-        set_position(entry.pose.pose.position, boxes.size[i])
-        entry.pose.covariance = _covariance(_DIAGONAL[:3], variance[3:6])
-        detection.results.append(entry)
-    return detection
-
-
-def _covariance(places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    covariance = np.zeros(36)
-    covariance[places] = values
-    return covariance
+        fields[:, 8 + places] = variance
+    return rows(fields)
 
 
 def boxes_from_detections(message: Message) -> Boxes:

@@ -1,22 +1,31 @@
 """visualization_msgs/MarkerArray for RViz and Foxglove: boxes, objects with where they may go, the plan.
 
-Each array begins with a marker that deletes the ones before it, so that nothing stale stays on screen.
+What there can be hundreds of is drawn in a few markers: all boxes of one kind and colour are one list of lines, as are
+all velocities and all predicted paths. Those with a class and those that move stand out: they are filled, and have
+their name above them. Each array begins with a marker that deletes the ones before it, so that nothing stale stays on
+screen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from karp_perception.core import Boxes, DecisionKind, Objects, Plan, class_name
-from karp_perception.ros.primitives import Create, Message, set_header, set_position, set_yaw
+from karp_perception.ros.cdr import Cdr, header_bytes
 
-_ARROW, _CUBE, _LINE_STRIP, _TEXT = 0, 1, 4, 9  # Marker.type
-_DELETE_ALL = 3  # Marker.action
+_ARROW, _LINE_STRIP, _LINE_LIST, _TEXT, _TRIANGLE_LIST = 0, 4, 5, 9, 11  # Marker.type
+_ADD, _DELETE_ALL = 0, 3  # Marker.action
 
-_LINE_WIDTH, _TEXT_HEIGHT, _ARROW_WIDTH = 0.15, 0.7, 0.2  # m
-_ARROW_SECONDS, _ARROW_SPEED = 1.0, 0.3  # an arrow is the way of one second, from this speed (m/s) on
+_LINE_WIDTH, _EDGE_WIDTH, _TEXT_HEIGHT = 0.15, 0.05, 0.7  # m
+_VELOCITY_SECONDS = 1.0  # a velocity is drawn as the way of this time
+_MOVING_SPEED = 0.3  # m/s from which something moves
 
 _PATH_POINTS = 12  # at most, of a predicted path: enough for the eye
+
+_FILLED, _EDGES = 0.35, 0.8  # alpha of faces and edges
 
 _OBSTACLE = (0.55, 0.55, 0.6)
 _BY_LABEL = {
@@ -34,108 +43,159 @@ _BY_DECISION = {
     DecisionKind.NO_INPUT: (0.60, 0.60, 0.60),
 }
 
+# Pairs of Boxes.corners() that are edges; triples that are halves of faces, counter-clockwise from outside.
+_EDGE_CORNERS = np.array([0, 1, 1, 2, 2, 3, 3, 0, 4, 5, 5, 6, 6, 7, 7, 4, 0, 4, 1, 5, 2, 6, 3, 7])
+_FACE_CORNERS = np.array([
+    [0, 2, 1], [0, 3, 2], [4, 5, 6], [4, 6, 7], [0, 1, 5], [0, 5, 4],
+    [1, 2, 6], [1, 6, 5], [2, 3, 7], [2, 7, 6], [3, 0, 4], [3, 4, 7],
+]).ravel()  # fmt: skip
+
+Color = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _Marker:
+    """A marker without orientation.
+
+    `points` (P, 3) m and `colors` (P, 4), which may be empty: then `color` is that of all points.
+    """
+
+    namespace: str
+    kind: int
+    color: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)
+    scale: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    position: tuple[float, ...] = (0.0, 0.0, 0.0)
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    text: str = ""
+    action: int = _ADD
+
 
 class MarkerDrawing:
-    """Collects the markers of one moment; `message` is the array."""
+    """Collects the markers of one moment; `message` is the serialised array."""
 
-    def __init__(self, stamp_ns: int, frame: str, create: Create) -> None:
-        self._stamp_ns, self._frame, self._create = stamp_ns, frame, create
-        self.message = create("visualization_msgs/msg/MarkerArray")
-        self._marker("", _ARROW, (0, 0, 0)).action = _DELETE_ALL
+    def __init__(self, stamp_ns: int, frame: str) -> None:
+        self._header = header_bytes(stamp_ns, frame)
+        self._markers = [_Marker("", _ARROW, action=_DELETE_ALL)]
 
     def perception(self, detections: Boxes, obstacles: Boxes) -> MarkerDrawing:
-        """Detections with class and score, and geometric obstacles in grey."""
-        self._boxes("detections", detections, 0.5)
-        for i in range(len(detections)):
-            text = f"{class_name(int(detections.label[i]))} {detections.score[i]:.2f}"
-            self._text("detection_names", text, _above(detections, i), _color(detections, i))
-        self._boxes("obstacles", obstacles, 0.4)
+        """Detections, filled, with class and score, and the edges of geometric obstacles."""
+        self._edges("detections", detections)
+        self._faces("detections", detections)
+        self._velocities("detections_velocity", detections)
+        names = map(class_name, detections.label.tolist())
+        texts = [f"{name} {score:.2f}" for name, score in zip(names, detections.score.tolist(), strict=True)]
+        self._texts("detection_names", detections, texts)
+        self._edges("obstacles", obstacles)
         return self
 
     def objects(self, objects: Objects) -> MarkerDrawing:
-        """Tracked objects with class, id and speed, and their predicted paths (paler where less likely)."""
-        boxes = objects.boxes
-        self._boxes("objects", boxes, 0.5)
-        for i in range(len(objects)):
-            name, speed = class_name(int(boxes.label[i])), np.hypot(*boxes.velocity[i])
-            self._text(
-                "object_names", f"{name} {objects.track_id[i]}: {speed:.1f} m/s", _above(boxes, i), _color(boxes, i)
-            )
-            for path, probability in zip(objects.predicted[i], objects.predicted_probability[i], strict=True):
-                if len(path) and np.ptp(path[:, :2], axis=0).max() > _LINE_WIDTH:
-                    path = path[:: -(-len(path) // _PATH_POINTS)]
-                    height = np.full(len(path), boxes.center[i, 2])
-                    points = np.column_stack([path[:, :2], height])
-                    self._line("predictions", points, _color(boxes, i), 0.2 + 0.8 * float(probability))
+        """Edges of tracked objects; of those with a class or a speed also faces, id and predicted paths, which are
+        paler where less likely.
+        """
+        boxes, speed = objects.boxes, np.hypot(*objects.boxes.velocity.T)
+        self._edges("objects", boxes)
+        of_interest = np.flatnonzero((boxes.label >= 0) | (speed > _MOVING_SPEED))
+        shown = boxes[of_interest]
+        self._faces("objects", shown)
+        self._velocities("objects_velocity", shown)
+        columns = (shown.label.tolist(), objects.track_id[of_interest].tolist(), speed[of_interest].tolist())
+        texts = [f"{class_name(label)} {track}: {v:.1f} m/s" for label, track, v in zip(*columns, strict=True)]
+        self._texts("object_names", shown, texts)
+        self._paths(shown, objects.predicted[of_interest], objects.predicted_probability[of_interest])
         return self
 
     def plan(self, plan: Plan) -> MarkerDrawing:
         """The planned way in the colour of the decision, and the decision with its reason."""
-        color, way = _BY_DECISION[plan.decision.kind], plan.trajectory
+        color, way = (*_BY_DECISION[plan.decision.kind], 1.0), plan.trajectory
         if len(way):
-            self._line("trajectory", np.column_stack([way.x, way.y, np.full(len(way), _LINE_WIDTH)]), color)
+            points = np.column_stack([way.x, way.y, np.full(len(way), _LINE_WIDTH)])
+            self._add(_Marker("trajectory", _LINE_STRIP, color, (_LINE_WIDTH, 0.0, 0.0), points=points))
         text = f"{plan.decision.kind.value}: {plan.decision.reason}"
-        self._text("decision", text, np.array([0.0, 0.0, 3.0]), color)
+        self._add(_Marker("decision", _TEXT, color, (0.0, 0.0, _TEXT_HEIGHT), (0.0, 0.0, 3.0), text=text))
         return self
 
-    def _marker(self, namespace: str, kind: int, color: tuple[float, float, float], alpha: float = 1.0) -> Message:
-        marker = self._create("visualization_msgs/msg/Marker")
-        set_header(marker.header, self._stamp_ns, self._frame)
-        marker.ns, marker.id, marker.type, marker.action = namespace, len(self.message.markers), kind, 0
-        marker.pose.orientation.w = 1.0
-        marker.color.r, marker.color.g, marker.color.b = map(float, color)
-        marker.color.a = alpha
-        self.message.markers.append(marker)
-        return marker
+    @property
+    def message(self) -> bytes:
+        """Serialised visualization_msgs/MarkerArray."""
+        cdr = Cdr()
+        cdr.put("I", len(self._markers))
+        for number, marker in enumerate(self._markers):
+            self._put(cdr, marker, number)
+        return cdr.message()
 
-    def _line(self, namespace: str, points: np.ndarray, color: tuple[float, float, float], alpha: float = 1.0) -> None:
-        marker = self._marker(namespace, _LINE_STRIP, color, alpha)
-        marker.scale.x = _LINE_WIDTH
-        marker.points = [self._point(p) for p in points]
+    def _put(self, cdr: Cdr, marker: _Marker, number: int) -> None:
+        cdr.aligned(4, self._header)
+        cdr.string(marker.namespace)
+        cdr.put("i", number, marker.kind, marker.action)
+        cdr.put("d", *marker.position, 0.0, 0.0, 0.0, 1.0, *marker.scale)
+        cdr.put("f", *marker.color)
+        cdr.put("i", 0, 0)  # lifetime: until it is deleted
+        cdr.put("B", 0)  # frame_locked
+        cdr.put("I", len(marker.points))
+        cdr.array(np.asarray(marker.points, "<f8"))
+        cdr.put("I", len(marker.colors))
+        cdr.array(np.asarray(marker.colors, "<f4"))
+        cdr.string("")  # texture_resource
+        cdr.aligned(4, header_bytes(0, ""))  # texture: header, format, data
+        cdr.string("")
+        cdr.put("I", 0)
+        cdr.put("I", 0)  # uv_coordinates
+        cdr.string(marker.text)
+        cdr.string("")  # mesh_resource
+        cdr.string("")  # mesh_file: name, data
+        cdr.put("I", 0)
+        cdr.put("B", 0)  # mesh_use_embedded_materials
 
-    def _text(self, namespace: str, text: str, position: np.ndarray, color: tuple[float, float, float]) -> None:
-        marker = self._marker(namespace, _TEXT, color)
-        set_position(marker.pose.position, position)
-        marker.scale.z, marker.text = _TEXT_HEIGHT, text
+    def _add(self, marker: _Marker) -> None:
+        self._markers.append(marker)
 
-    def _boxes(self, namespace: str, boxes: Boxes, alpha: float) -> None:
-        for i in range(len(boxes)):
-            color = _color(boxes, i)
-            cube = self._marker(namespace, _CUBE, color, alpha)
-            set_position(cube.pose.position, boxes.center[i])
-            set_yaw(cube.pose.orientation, boxes.yaw[i])
-            set_position(cube.scale, boxes.size[i])
-            velocity = boxes.velocity[i]
-            if np.hypot(*velocity) > _ARROW_SPEED:  # false for NaN
-                arrow = self._marker(f"{namespace}_velocity", _ARROW, color)
-                arrow.scale.x, arrow.scale.y = _ARROW_WIDTH, 2 * _ARROW_WIDTH
-                tip = boxes.center[i] + _ARROW_SECONDS * np.append(velocity, 0.0)
-                arrow.points = [self._point(boxes.center[i]), self._point(tip)]
+    def _edges(self, namespace: str, boxes: Boxes) -> None:
+        for color, of in _by_color(boxes):
+            points = of.corners()[:, _EDGE_CORNERS].reshape(-1, 3)
+            self._add(_Marker(namespace, _LINE_LIST, (*color, _EDGES), (_EDGE_WIDTH, 0.0, 0.0), points=points))
 
-    def _point(self, values: np.ndarray) -> Message:
-        point = self._create("geometry_msgs/msg/Point")
-        set_position(point, values)
-        return point
+    def _faces(self, namespace: str, boxes: Boxes) -> None:
+        for color, of in _by_color(boxes):
+            points = of.corners()[:, _FACE_CORNERS].reshape(-1, 3)
+            self._add(_Marker(namespace, _TRIANGLE_LIST, (*color, _FILLED), (1.0, 1.0, 1.0), points=points))
+
+    def _velocities(self, namespace: str, boxes: Boxes) -> None:
+        moving = boxes[np.hypot(*boxes.velocity.T) > _MOVING_SPEED]  # false for NaN
+        for color, of in _by_color(moving):
+            points = np.repeat(of.center[:, None], 2, axis=1)
+            points[:, 1, :2] += _VELOCITY_SECONDS * of.velocity
+            points = points.reshape(-1, 3)
+            self._add(_Marker(namespace, _LINE_LIST, (*color, 1.0), (_LINE_WIDTH, 0.0, 0.0), points=points))
+
+    def _texts(self, namespace: str, boxes: Boxes, texts: list[str]) -> None:
+        above = boxes.center.copy()
+        above[:, 2] += 0.5 * boxes.size[:, 2] + _TEXT_HEIGHT
+        for position, label, text in zip(above.tolist(), boxes.label.tolist(), texts, strict=True):
+            color = (*_BY_LABEL.get(label, _OBSTACLE), 1.0)
+            self._add(_Marker(namespace, _TEXT, color, (0.0, 0.0, _TEXT_HEIGHT), tuple(position), text=text))
+
+    def _paths(self, boxes: Boxes, predicted: np.ndarray, probability: np.ndarray) -> None:
+        """Paths (N, K, T, 3) with their probabilities (N, K), at the height of the boxes' centres."""
+        if not predicted.size:
+            return
+        paths = predicted[:, :, :: -(-predicted.shape[2] // _PATH_POINTS)].copy()
+        paths[..., 2] = boxes.center[:, 2, None, None]
+        drawn = np.ptp(paths[..., :2], axis=2).max(axis=-1) > _LINE_WIDTH
+        ends = np.stack([paths[:, :, :-1], paths[:, :, 1:]], axis=3)[drawn]  # (P, segments, 2, 3)
+        if not ends.size:
+            return
+        rgb = np.array([_BY_LABEL.get(label, _OBSTACLE) for label in boxes.label.tolist()])
+        colors = np.concatenate(
+            [np.broadcast_to(rgb[:, None], (*drawn.shape, 3)), 0.2 + 0.8 * probability[..., None]], -1
+        )
+        colors = np.repeat(colors[drawn], ends.shape[1] * 2, axis=0)
+        scale, points = (_LINE_WIDTH, 0.0, 0.0), ends.reshape(-1, 3)
+        self._add(_Marker("predictions", _LINE_LIST, scale=scale, points=points, colors=colors))
 
 
-def _above(boxes: Boxes, i: int) -> np.ndarray:
-    return boxes.center[i] + (0, 0, 0.5 * boxes.size[i, 2] + _TEXT_HEIGHT)
-
-
-def _color(boxes: Boxes, i: int) -> tuple[float, float, float]:
-    return _BY_LABEL.get(int(boxes.label[i]), _OBSTACLE)
-
-
-def boxes_markers(detections: Boxes, obstacles: Boxes, stamp_ns: int, create: Create) -> Message:
-    """An array of detections and obstacles alone."""
-    return MarkerDrawing(stamp_ns, detections.frame, create).perception(detections, obstacles).message
-
-
-def objects_markers(objects: Objects, stamp_ns: int, create: Create) -> Message:
-    """An array of objects alone."""
-    return MarkerDrawing(stamp_ns, objects.boxes.frame, create).objects(objects).message
-
-
-def plan_markers(plan: Plan, create: Create, frame: str = "base_link") -> Message:
-    """An array of the plan alone."""
-    return MarkerDrawing(plan.stamp_ns, frame, create).plan(plan).message
+def _by_color(boxes: Boxes) -> Iterator[tuple[Color, Boxes]]:
+    """The boxes of each colour."""
+    colors = [_BY_LABEL.get(label, _OBSTACLE) for label in boxes.label.tolist()]
+    for color in dict.fromkeys(colors):
+        yield color, boxes[[i for i, c in enumerate(colors) if c == color]]

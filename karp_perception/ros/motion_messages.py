@@ -6,6 +6,7 @@ import numpy as np
 
 from karp_perception.core import EgoState, Route
 from karp_perception.core.geometry import transform_points
+from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows
 from karp_perception.ros.primitives import (
     Create,
     Message,
@@ -35,25 +36,21 @@ def route_from_path(message: Message, T_odom_frame: np.ndarray | None = None) ->
     return Route(points[:, :2])
 
 
-def route_message(route: Route, stamp_ns: int, create: Create, odom_frame: str = "odom") -> Message:
-    """nav_msgs/Path of a route, each pose heading for the next point."""
-    message = create("nav_msgs/msg/Path")
-    set_header(message.header, stamp_ns, odom_frame)
-    message.poses = path_poses(route.points, _headings(route.points), message.header, create)
-    return message
+def route_bytes(route: Route, stamp_ns: int, odom_frame: str = "odom") -> bytes:
+    """Serialised nav_msgs/Path of a route, each pose heading for the next point."""
+    return poses_bytes(route.points, _headings(route.points), stamp_ns, odom_frame)
 
 
-def path_poses(points: np.ndarray, yaw: np.ndarray, header: Message, create: Create) -> list[Message]:
-    """geometry_msgs/PoseStamped of points (T, 2) m and yaws (T,) rad, all with one header."""
-    poses = []
-    for x, y, sin, cos in np.column_stack([points, np.sin(0.5 * yaw), np.cos(0.5 * yaw)]).tolist():
-        stamped = create("geometry_msgs/msg/PoseStamped")
-        stamped.header = header
-        pose = stamped.pose
-        pose.position.x, pose.position.y = x, y
-        pose.orientation.z, pose.orientation.w = sin, cos
-        poses.append(stamped)
-    return poses
+def poses_bytes(points: np.ndarray, yaw: np.ndarray, stamp_ns: int, frame: str) -> bytes:
+    """Serialised nav_msgs/Path of points (T, 2) m and yaws (T,) rad, all with one header."""
+    header = header_bytes(stamp_ns, frame)
+    cdr = Cdr()
+    cdr.aligned(4, header)
+    cdr.put("I", len(points))
+    for pose in rows(pose_rows(points, yaw)):
+        cdr.aligned(4, header)
+        cdr.aligned(8, pose)
+    return cdr.message()
 
 
 def _headings(points: np.ndarray) -> np.ndarray:

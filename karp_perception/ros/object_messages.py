@@ -13,18 +13,9 @@ import numpy as np
 
 from karp_perception.core import Boxes, InvalidInput, Objects
 from karp_perception.core.classes import autoware_label, class_from_autoware
-from karp_perception.ros.box_messages import detections_message
-from karp_perception.ros.primitives import (
-    Create,
-    Message,
-    get_position,
-    get_stamp,
-    get_yaw,
-    set_header,
-    set_position,
-    set_stamp,
-    set_yaw,
-)
+from karp_perception.ros.box_messages import detections_bytes
+from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
+from karp_perception.ros.primitives import NANOSECONDS, Message, get_position, get_stamp, get_yaw
 
 BOUNDING_BOX, CYLINDER, POLYGON = 0, 1, 2
 """autoware_perception_msgs/Shape types."""
@@ -46,69 +37,62 @@ def track_id_of(uuid: np.ndarray) -> int:
     return (int.from_bytes(bytes(bytearray(uuid)), "big") & _ID_MASK) or 1
 
 
-def objects_message(objects: Objects, stamp_ns: int, create: Create) -> Message:
-    """autoware_perception_msgs/PredictedObjects of tracked objects."""
-    message = create("autoware_perception_msgs/msg/PredictedObjects")
-    set_header(message.header, stamp_ns, objects.boxes.frame)
-    message.objects = [_object(objects, i, create) for i in range(len(objects))]
-    return message
+def objects_bytes(objects: Objects, stamp_ns: int) -> bytes:
+    """Serialised autoware_perception_msgs/PredictedObjects of tracked objects."""
+    boxes, n = objects.boxes, len(objects)
+    present = pose_rows(boxes.center, boxes.yaw)
+    kinematics = rows(_kinematics(objects, present))
+    paths = _with_present(objects, present)
+    sizes, uuids = rows(boxes.size), [track_uuid(number).tobytes() for number in objects.track_id.tolist()]
+    labels, scores = boxes.label.tolist(), boxes.score.tolist()
+    probabilities, points = objects.predicted_probability.tolist(), objects.predicted.shape[2] + 1
+    step = stamp_bytes(round(objects.prediction_step * NANOSECONDS))
+
+    cdr = Cdr()
+    cdr.aligned(4, header_bytes(stamp_ns, boxes.frame))
+    cdr.put("I", n)
+    for i in range(n):
+        cdr.aligned(1, uuids[i])
+        cdr.put("f", scores[i])
+        cdr.put("I", 1)  # classification
+        cdr.put("B", autoware_label(labels[i]))
+        cdr.put("f", 1.0)
+        cdr.aligned(8, kinematics[i])
+        cdr.put("I", len(probabilities[i]))
+        for path, probability in zip(rows(paths[i]), probabilities[i], strict=True):
+            cdr.put("I", points)
+            cdr.aligned(8, path)
+            cdr.aligned(4, step)
+            cdr.put("f", probability)
+        cdr.put("B", BOUNDING_BOX)
+        cdr.put("I", 0)  # footprint
+        cdr.aligned(8, sizes[i])
+    return cdr.message()
 
 
-def _object(objects: Objects, i: int, create: Create) -> Message:
-    boxes = objects.boxes
-    message = create("autoware_perception_msgs/msg/PredictedObject")
-    message.object_id.uuid = track_uuid(objects.track_id[i])
-    message.existence_probability = float(boxes.score[i])
-    classification = create("autoware_perception_msgs/msg/ObjectClassification")
-    classification.label, classification.probability = autoware_label(int(boxes.label[i])), 1.0
-    message.classification = [classification]
-    message.shape.type = BOUNDING_BOX
-    set_position(message.shape.dimensions, boxes.size[i])
-
-    kinematics = message.kinematics
-    pose = kinematics.initial_pose_with_covariance
-    set_position(pose.pose.position, boxes.center[i])
-    set_yaw(pose.pose.orientation, boxes.yaw[i])
-    pose.covariance = pose_covariance(objects, i)
-    twist = kinematics.initial_twist_with_covariance
-    velocity, twist.covariance = twist_in_object_frame(objects, i)
-    set_position(twist.twist.linear, velocity)
-
-    kinematics.predicted_paths = [
-        _path(objects, i, k, pose.pose, create) for k in range(objects.predicted.shape[1])
-    ]  # fmt: skip
-    return message
+def _with_present(objects: Objects, present: np.ndarray) -> np.ndarray:
+    """(N, K, 1 + T, 7) poses of the predicted paths, which begin where the object is now."""
+    n, k, points = objects.predicted.shape[:3]
+    poses = np.empty((n, k, 1 + points, 7))
+    poses[:, :, 0] = present[:, None]
+    poses[:, :, 1:] = pose_rows(objects.predicted[..., :2], objects.predicted[..., 2])
+    poses[:, :, 1:, 2] = objects.boxes.center[:, 2, None, None]
+    return poses
 
 
-def pose_covariance(objects: Objects, i: int) -> np.ndarray:
-    """(36,) covariance of the pose of object i, as in geometry_msgs/PoseWithCovariance."""
-    full = np.zeros((6, 6))
-    full[_POSE] = objects.covariance[i, :4, :4]
-    return full.ravel()
-
-
-def twist_in_object_frame(objects: Objects, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """(2,) velocity m/s of object i along its own axes, and (36,) as in geometry_msgs/TwistWithCovariance."""
-    turn = _rotation(objects.boxes.yaw[i])
-    full = np.zeros((6, 6))
-    full[_TWIST] = turn.T @ objects.covariance[i, 4:, 4:] @ turn
-    return turn.T @ objects.boxes.velocity[i], full.ravel()
-
-
-def _path(objects: Objects, i: int, k: int, present: Message, create: Create) -> Message:
-    path = create("autoware_perception_msgs/msg/PredictedPath")
-    path.confidence = float(objects.predicted_probability[i, k])
-    set_stamp(path.time_step, round(objects.prediction_step * 1e9))
-    points, z = objects.predicted[i, k], present.position.z
-    half = 0.5 * points[:, 2]
-    path.path = [present]
-    for x, y, sin, cos in np.column_stack([points[:, :2], np.sin(half), np.cos(half)]).tolist():
-        pose = create("geometry_msgs/msg/Pose")
-        position, orientation = pose.position, pose.orientation
-        position.x, position.y, position.z = x, y, z
-        orientation.z, orientation.w = sin, cos
-        path.path.append(pose)
-    return path
+def _kinematics(objects: Objects, present: np.ndarray) -> np.ndarray:
+    """(N, 127) pose, twist and acceleration (unknown: 0), each followed by its covariance."""
+    n = len(objects)
+    pose_covariance, twist_covariance = np.zeros((n, 6, 6)), np.zeros((n, 6, 6))
+    pose_covariance[:, _POSE[0], _POSE[1]] = objects.covariance[:, :4, :4]
+    turn = _rotation(objects.boxes.yaw)
+    twist_covariance[:, :2, :2] = turn.transpose(0, 2, 1) @ objects.covariance[:, 4:, 4:] @ turn
+    twist = np.zeros((n, 6))
+    twist[:, :2] = np.einsum("nji,nj->ni", turn, objects.boxes.velocity)
+    acceleration = np.zeros((n, 6 + 36))
+    return np.column_stack(
+        [present, pose_covariance.reshape(n, 36), twist, twist_covariance.reshape(n, 36), acceleration]
+    )
 
 
 def objects_from_message(message: Message) -> Objects:
@@ -174,13 +158,14 @@ def _paths(message: Message, boxes: Boxes) -> tuple[np.ndarray, np.ndarray, floa
     return predicted, probability, steps.pop() * 1e-9 if steps else 0.1
 
 
-def tracks_message(objects: Objects, stamp_ns: int, create: Create) -> Message:
-    """vision_msgs/Detection3DArray of tracked objects, `id` being the track id, with the track's own variances."""
+def tracks_bytes(objects: Objects, stamp_ns: int) -> bytes:
+    """Serialised vision_msgs/Detection3DArray of tracked objects: `id` is the track's, the variances are its own."""
     variance = np.zeros((len(objects), 9)) if objects.boxes.variance is None else objects.boxes.variance.copy()
     variance[:, [0, 1, 2, 6, 7, 8]] = np.maximum(np.diagonal(objects.covariance, axis1=1, axis2=2), 0)
-    return detections_message(replace(objects.boxes, variance=variance), stamp_ns, create, objects.track_id)
+    return detections_bytes(replace(objects.boxes, variance=variance), stamp_ns, objects.track_id)
 
 
-def _rotation(yaw: float) -> np.ndarray:
+def _rotation(yaw: np.ndarray) -> np.ndarray:
+    """(..., 2, 2) that turns vectors by yaws (...,) rad."""
     c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s], [s, c]])
+    return np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)

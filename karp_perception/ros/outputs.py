@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from karp_perception.core import Boxes, EgoState, InvalidInput, MotionSource, Objects, Plan
 from karp_perception.ros import messages
-from karp_perception.ros.objects_wire import objects_bytes
 from karp_perception.ros.primitives import create_ros_message as create
 
 if TYPE_CHECKING:
@@ -58,27 +57,27 @@ class Outputs:
             self._publish("odometry", lambda: messages.odometry_message(ego, create, self._odom, self._base))
         for name, boxes in (("obstacles", obstacles), ("detections", detections)):
             boxes = replace(boxes, frame=self._base)
-            self._publish(name, lambda boxes=boxes: messages.detections_message(boxes, stamp_ns, create))
+            self._publish(name, lambda boxes=boxes: messages.detections_bytes(boxes, stamp_ns))
 
     def tracking(self, stamp_ns: int, objects: Objects) -> None:
         """Objects in both forms."""
         objects = replace(objects, boxes=replace(objects.boxes, frame=self._base))
-        self._publish("objects", lambda: objects_bytes(objects, stamp_ns))
-        self._publish("tracks", lambda: messages.tracks_message(objects, stamp_ns, create))
+        self._publish("objects", lambda: messages.objects_bytes(objects, stamp_ns))
+        self._publish("tracks", lambda: messages.tracks_bytes(objects, stamp_ns))
 
     def planning(self, plan: Plan, wheelbase: float) -> None:
         """The plan in all its forms."""
         self._publish("decision", lambda: messages.decision_message(plan, create))
         self._publish("command", lambda: messages.ackermann_message(plan, wheelbase, create, self._base))
         self._publish("twist", lambda: messages.twist_message(plan, create))
-        self._publish("trajectory", lambda: messages.trajectory_message(plan, wheelbase, create, self._base))
-        self._publish("path", lambda: messages.path_message(plan, create, self._base))
+        self._publish("trajectory", lambda: messages.trajectory_bytes(plan, wheelbase, self._base))
+        self._publish("path", lambda: messages.path_bytes(plan, self._base))
 
     def markers(self, stamp_ns: int, draw: Callable[[messages.MarkerDrawing], Any]) -> None:
         """Drawings for RViz and Foxglove."""
 
-        def build() -> Any:
-            drawing = messages.MarkerDrawing(stamp_ns, self._base, create)
+        def build() -> bytes:
+            drawing = messages.MarkerDrawing(stamp_ns, self._base)
             draw(drawing)
             return drawing.message
 

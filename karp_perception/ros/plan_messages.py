@@ -22,16 +22,16 @@ from __future__ import annotations
 import numpy as np
 
 from karp_perception.core import Decision, DecisionKind, Plan, Trajectory
-from karp_perception.ros.motion_messages import path_poses
+from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
+from karp_perception.ros.motion_messages import poses_bytes
 from karp_perception.ros.primitives import (
+    NANOSECONDS,
     Create,
     Message,
     get_stamp,
     get_yaw,
     set_byte,
     set_header,
-    set_stamp,
-    set_yaw,
 )
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
@@ -48,31 +48,27 @@ LEVELS = {
 }
 
 
-def path_message(plan: Plan, create: Create, frame: str = "base_link") -> Message:
-    """nav_msgs/Path of the planned way."""
-    message = create("nav_msgs/msg/Path")
-    set_header(message.header, plan.stamp_ns, frame)
+def path_bytes(plan: Plan, frame: str = "base_link") -> bytes:
+    """Serialised nav_msgs/Path of the planned way."""
     way = plan.trajectory
-    message.poses = path_poses(np.column_stack([way.x, way.y]), way.yaw, message.header, create)
-    return message
+    return poses_bytes(np.column_stack([way.x, way.y]), way.yaw, plan.stamp_ns, frame)
 
 
-def trajectory_message(plan: Plan, wheelbase: float, create: Create, frame: str = "base_link") -> Message:
-    """autoware_planning_msgs/Trajectory; `front_wheel_angle_rad` by the bicycle model, for a wheelbase in m."""
-    message = create("autoware_planning_msgs/msg/Trajectory")
-    set_header(message.header, plan.stamp_ns, frame)
+def trajectory_bytes(plan: Plan, wheelbase: float, frame: str = "base_link") -> bytes:
+    """Serialised autoware_planning_msgs/Trajectory; front wheel angles by the bicycle model, for a wheelbase in m."""
     way = plan.trajectory
-    columns = (way.time, way.x, way.y, way.yaw, way.speed, way.acceleration, way.curvature)
-    for time, x, y, yaw, speed, acceleration, curvature in np.column_stack(columns).tolist():
-        point = create("autoware_planning_msgs/msg/TrajectoryPoint")
-        set_stamp(point.time_from_start, round(time * 1e9))
-        point.pose.position.x, point.pose.position.y = x, y
-        set_yaw(point.pose.orientation, yaw)
-        point.longitudinal_velocity_mps, point.acceleration_mps2 = speed, acceleration
-        point.heading_rate_rps = speed * curvature
-        point.front_wheel_angle_rad = float(np.arctan(wheelbase * curvature))
-        message.points.append(point)
-    return message
+    poses = rows(pose_rows(np.column_stack([way.x, way.y]), way.yaw))
+    unknown = np.zeros(len(way))  # lateral speed, rear wheels
+    turning = way.speed * way.curvature, np.arctan(wheelbase * way.curvature)
+    motion = rows(np.column_stack([way.speed, unknown, way.acceleration, *turning, unknown]).astype(np.float32))
+    cdr = Cdr()
+    cdr.aligned(4, header_bytes(plan.stamp_ns, frame))
+    cdr.put("I", len(way))
+    for time, pose, moving in zip(way.time.tolist(), poses, motion, strict=True):
+        cdr.aligned(4, stamp_bytes(round(time * NANOSECONDS)))
+        cdr.aligned(8, pose)
+        cdr.aligned(4, moving)
+    return cdr.message()
 
 
 def trajectory_from_message(message: Message, wheelbase: float) -> Trajectory:

@@ -48,11 +48,11 @@ def write_bag(
 
         start = drive.start_ns
         write("/tf_static", start, ros.transforms_message(mounts, start, default_message), LATCHED)
-        write("/route", start, ros.route_message(drive.route(), start, default_message), LATCHED)
+        bag.write("/route", "nav_msgs/msg/Path", start, ros.route_bytes(drive.route(), start), qos=LATCHED)
         for count, frame in enumerate(drive.frames(), start=1):
             _write_sensors(write, frame, drive.lidar.origin, jpeg_quality if compressed else None)
-            truth = ros.detections_message(frame.truth, frame.stamp_ns, default_message, frame.truth_id)
-            write("/truth", frame.stamp_ns, truth)
+            truth = ros.detections_bytes(frame.truth, frame.stamp_ns, frame.truth_id)
+            bag.write("/truth", "vision_msgs/msg/Detection3DArray", frame.stamp_ns, truth)
             if progress is not None:
                 progress(count, len(drive))
 
