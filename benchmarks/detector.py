@@ -3,9 +3,9 @@
     python benchmarks/detector.py                      # nano, two threads
     python benchmarks/detector.py --model tiny --threads 4 --repeat 10 --json detector.json
 
-Three cameras of 1280x720 and 120,000 points. Backends take turns, so that a busy machine is busy for all of them; what
-counts is `speedup_over_torch`, of the least disturbed runs. `network_gflop` is the network's arithmetic, `position_ms`
-what a new calibration costs.
+As many cameras of 1280x720 as there are slots (`--cameras`), and 120,000 points. Backends take turns, so that a busy
+machine is busy for all of them; what counts is `speedup_over_torch`, of the least disturbed runs. `total_cpu_ms` is the
+CPU time of all threads, `network_gflop` the network's arithmetic, `position_ms` what a new calibration costs.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def gflop(detector: Detector) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def measure(model: str, threads: int, repeat: int) -> dict[str, Any]:
-    variants = [(backend, "f32") for backend in BACKENDS] + [("openvino", "bf16")]
+def measure(model: str, cameras: int, threads: int, repeat: int) -> dict[str, Any]:
+    variants = [(backend, "f32") for backend in BACKENDS] + [("openvino", "bf16"), ("openvino", "auto")]
     detectors: dict[str, Detector] = {}
     report: dict[str, Any] = {"model": model, "threads": BackendOptions(threads).thread_count, "backends": {}}
     for backend, precision in variants:
@@ -67,7 +67,9 @@ def measure(model: str, threads: int, repeat: int) -> dict[str, Any]:
         entry: dict[str, Any] = {}
         start = time.perf_counter()
         try:
-            detectors[name] = Detector(DetectorSettings(model, backend, precision, threads))
+            detectors[name] = Detector(
+                DetectorSettings(model=model, cameras=cameras, backend=backend, precision=precision, threads=threads)
+            )
             detectors[name].warm_up()
         except BackendUnavailable as error:
             entry["unavailable"] = str(error)
@@ -89,12 +91,16 @@ def measure(model: str, threads: int, repeat: int) -> dict[str, Any]:
     for _ in range(repeat):
         for name, detector in detectors.items():
             stopwatch = Stopwatch()
+            start = time.process_time()
             with stopwatch("total"):
                 detector.detect(frame, stopwatch)
-            watches[name].append(stopwatch.milliseconds)
+            watches[name].append({**stopwatch.milliseconds, "total_cpu": (time.process_time() - start) * 1e3})
     for name, rows in watches.items():
         entry = report["backends"][name]
-        entry["version"] = detectors[name].info["backend_version"]
+        info = detectors[name].info
+        entry.update({"version": info["backend_version"], "precision": info["precision"]})
+        if "parity" in info:
+            entry["parity"] = info["parity"]
         for stage in rows[0]:
             times = [row[stage] for row in rows]
             entry[f"{stage}_ms"] = {"min": min(times), "p50": float(np.median(times)), "max": max(times)}
@@ -109,11 +115,12 @@ def measure(model: str, threads: int, repeat: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--cameras", type=int, default=0, help="slots; 0: as many as the model has")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=30)
     parser.add_argument("--json", type=Path, help="write the report there as well")
     arguments = parser.parse_args()
-    report = json.dumps(measure(arguments.model, arguments.threads, arguments.repeat), indent=1)
+    report = json.dumps(measure(arguments.model, arguments.cameras, arguments.threads, arguments.repeat), indent=1)
     print(report)
     if arguments.json:
         arguments.json.write_text(report + "\n")

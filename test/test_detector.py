@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -211,6 +212,66 @@ def test_too_many_cameras_are_reported_once(small: Detector, caplog: pytest.LogC
     small.detect(ring)
     assert len(caplog.records) == 1
     assert "takes 3 cameras: e, d, c used, a, b left out" in caplog.text
+
+
+@pytest.mark.parametrize(("slots", "yaws"), [(1, {"a": 0.0}), (2, {"a": 0.0, "b": 1.0}), (1, {})])
+def test_slots_that_are_not_there_change_nothing_for_a_rig_that_fits(
+    weights: Path, slots: int, yaws: dict[str, float]
+) -> None:
+    data = frame(np.random.default_rng(8), **yaws)
+    whole, fewer = (
+        Detector(DetectorSettings(model=str(weights), cameras=count, backend="torch", score_threshold=0.0, threads=1))
+        for count in (0, slots)
+    )
+    assert whole.config is not None
+    assert fewer.config is not None
+    assert (whole.config.cameras, fewer.config.cameras) == (SMALL.cameras, slots)
+    assert fewer.info["inputs"]["cameras"] == slots
+    expected, got = whole.detect(data), fewer.detect(data)
+    assert len(expected) == SMALL.queries
+    for name in COLUMNS:
+        np.testing.assert_allclose(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_untrained_nano_with_one_slot_says_what_it_says_with_three(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    settings = {"backend": "torch", "score_threshold": 0.0, "max_detections": 1000}
+    three, one = (Detector(DetectorSettings(cameras=count, **settings), cache=tmp_path) for count in (3, 1))  # type: ignore[arg-type]
+    outputs = []
+    for detector in (three, one):
+        monkeypatch.setattr(detector._network, "run", record(detector._network.run, outputs))
+        detector.detect(frame(np.random.default_rng(9), front=0.0))
+    assert outputs[0].keys() == outputs[1].keys()
+    for name, value in outputs[0].items():
+        np.testing.assert_allclose(outputs[1][name], value, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def record(run: Callable[..., dict[str, np.ndarray]], kept: list[dict[str, np.ndarray]]) -> Callable[..., object]:
+    def recorded(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kept.append(run(inputs))
+        return kept[-1]
+
+    return recorded
+
+
+def test_more_slots_than_the_model_has_are_the_models(weights: Path) -> None:
+    detector = Detector(DetectorSettings(model=str(weights), cameras=16, backend="torch", threads=1))
+    assert detector.config == SMALL
+
+
+def test_a_camera_beyond_the_slots_asked_for_is_reported_once(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
+    detector = Detector(
+        DetectorSettings(model=str(weights), cameras=1, backend="torch", score_threshold=0.0, threads=1)
+    )
+    pair = frame(np.random.default_rng(6), side=1.0, ahead=0.0)
+    boxes = [detector.detect(pair) for _ in range(2)]
+    assert len(caplog.records) == 1
+    assert "takes 1 cameras: ahead used, side left out" in caplog.text
+    alone = detector.detect(SensorFrame(5, {"ahead": pair.cameras["ahead"]}, pair.lidar))
+    assert same(boxes[0], alone)
+    assert len(caplog.records) == 1
 
 
 def test_distorted_image_is_an_error_that_says_so(small: Detector) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.decoding import decode
 from karp_perception.detection.model.config import MODELS, ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model
-from karp_perception.detection.preprocessing import Rig, canvas_of, place_cameras
+from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
+    AUTO,
     BACKENDS,
     PRECISIONS,
     Backend,
@@ -41,7 +42,7 @@ class DetectorSettings(Settings):
     model: str = setting("nano", f"{', '.join(MODELS)}, {NO_MODEL}, or a weight file (.safetensors)")
     cameras: int = setting(0, "slots for cameras, fewer run faster; 0: as many as the model has", low=0, high=16)
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
-    precision: str = setting("f32", "of the network's arithmetic", choices=PRECISIONS)
+    precision: str = setting(AUTO, "of the network; auto: bf16 where measured harmless", choices=(AUTO, *PRECISIONS))
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
     score_threshold: float = setting(0.3, "least score of a detection", low=0.0, high=1.0)
     max_detections: int = setting(100, "most detections of a frame", low=1, high=1000)
@@ -90,7 +91,10 @@ class Detector:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs: model, trained, weights, weights_hash, backend, backend_version, precision, threads, inputs."""
+        """What runs: model, trained, weights, weights_hash, backend, backend_version, precision, threads, inputs.
+
+        With `parity` where the precision was chosen by a measurement: its figures, see `Parity`.
+        """
         if self._source is None:
             return {"model": NO_MODEL, "trained": False, "backend": NO_MODEL}
         return {
@@ -101,6 +105,7 @@ class Detector:
             "backend": self._network.name,
             "backend_version": self._network.version,
             "precision": self._network.precision,
+            **({"parity": asdict(self._network.parity)} if self._network.parity else {}),
             "threads": BackendOptions(self.settings.threads).thread_count,
             "inputs": {
                 "cameras": self._source.config.cameras,
@@ -119,7 +124,7 @@ class Detector:
         """
         stopwatch = stopwatch or Stopwatch()
         config = self.config
-        if config is None or not (_has_lidar(frame) or any(frame.cameras.values())):
+        if config is None or not (has_lidar(frame) or any(frame.cameras.values())):
             return Boxes.empty()
         with stopwatch("preprocess"):
             rig, inputs = network_arrays(frame, config)
@@ -145,9 +150,7 @@ class Detector:
         if key in self._calibrations:
             self._calibrations.move_to_end(key)
             return self._calibrations[key]
-        outputs = self._position.run(
-            {"intrinsics": rig.intrinsics, "T_base_camera": rig.T_base_camera, "camera_present": rig.present}
-        )
+        outputs = self._position.run(rig.calibration)
         embeddings = {name: outputs[name] for name in POSITION_OUTPUTS}
         self._calibrations[key] = embeddings
         if len(self._calibrations) > _CALIBRATIONS_KEPT:
@@ -178,20 +181,3 @@ def _keep_freed_memory() -> None:
     glibc keeps twice the largest block that was ever freed, up to 32 MB; elsewhere this does nothing.
     """
     np.empty(24 << 20, np.uint8)
-
-
-def network_arrays(frame: SensorFrame, config: ModelConfig) -> tuple[Rig, dict[str, np.ndarray]]:
-    """The rig, and the network's inputs but for the embeddings: images, camera_present, canvas, lidar_present."""
-    rig, images = place_cameras(frame.cameras, config)
-    if frame.lidar is not None and _has_lidar(frame):
-        canvas = canvas_of(frame.lidar, config)[None]
-    else:
-        canvas = np.zeros((1, config.canvas_channels, *config.canvas_cells), np.float32)
-    lidar_present = np.full((1, 1), float(_has_lidar(frame)), np.float32)
-    inputs = {"images": images, "camera_present": rig.present, "canvas": canvas, "lidar_present": lidar_present}
-    return rig, inputs
-
-
-def _has_lidar(frame: SensorFrame) -> bool:
-    """A sweep without a single point is a blind lidar, not an empty street."""
-    return frame.lidar is not None and len(frame.lidar.points) > 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from karp_perception.core import CameraFrame, DistortionModel, InvalidInput, LidarSweep
+from karp_perception.core import CameraFrame, DistortionModel, InvalidInput, LidarSweep, SensorFrame
 from karp_perception.detection.model.config import ModelConfig
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pixels, the custom of the field
@@ -38,6 +38,11 @@ class Rig:
     T_base_camera: np.ndarray
     present: np.ndarray
 
+    @property
+    def calibration(self) -> dict[str, np.ndarray]:
+        """Inputs of the position graph."""
+        return {"intrinsics": self.intrinsics, "T_base_camera": self.T_base_camera, "camera_present": self.present}
+
     def key(self) -> bytes:
         """Equal for equal calibrations of equal cameras, whatever their names."""
         return self.intrinsics.tobytes() + self.T_base_camera.tobytes() + self.present.tobytes()
@@ -57,6 +62,23 @@ class ImageCut:
     bottom: int
     rows: int
     intrinsics: np.ndarray
+
+
+def network_arrays(frame: SensorFrame, config: ModelConfig) -> tuple[Rig, dict[str, np.ndarray]]:
+    """The rig, and the network's inputs but for the embeddings: images, camera_present, canvas, lidar_present."""
+    rig, images = place_cameras(frame.cameras, config)
+    if frame.lidar is not None and has_lidar(frame):
+        canvas = canvas_of(frame.lidar, config)[None]
+    else:
+        canvas = np.zeros((1, config.canvas_channels, *config.canvas_cells), np.float32)
+    lidar_present = np.full((1, 1), float(has_lidar(frame)), np.float32)
+    inputs = {"images": images, "camera_present": rig.present, "canvas": canvas, "lidar_present": lidar_present}
+    return rig, inputs
+
+
+def has_lidar(frame: SensorFrame) -> bool:
+    """A sweep without a single point is a blind lidar, not an empty street."""
+    return frame.lidar is not None and len(frame.lidar.points) > 0
 
 
 def choose_cameras(cameras: Mapping[str, CameraFrame | None], slots: int) -> tuple[str, ...]:

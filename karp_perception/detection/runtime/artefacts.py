@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from karp_perception.core import BackendUnavailable
 from karp_perception.detection.model import weights
+from karp_perception.detection.runtime.backend import select_backend
 from karp_perception.detection.runtime.graph import (
     NETWORK_OUTPUTS,
     POSITION_OUTPUTS,
@@ -30,6 +31,7 @@ from karp_perception.detection.runtime.graph import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from karp_perception.detection.model.detector_net import DetectorNet
@@ -53,8 +55,9 @@ class Artefacts:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         config = source.config
         self.network = Graph(
-            "network", network_inputs(config), NETWORK_OUTPUTS, lambda: self._onnx("network"), self._network_module
-        )
+            "network", network_inputs(config), NETWORK_OUTPUTS, lambda: self._onnx("network"), self._network_module,
+            self._examples,
+        )  # fmt: skip
         self.position = Graph(
             "position", position_inputs(config), POSITION_OUTPUTS, lambda: self._onnx("position"), self._position_module
         )
@@ -88,6 +91,19 @@ class Artefacts:
 
     def _position_module(self) -> nn.Module:
         return self.net.position
+
+    def _examples(self) -> list[dict[str, np.ndarray]]:
+        """Inputs of the network graph on made-up streets, of whole and of partial rigs."""
+        from karp_perception.detection.preprocessing import network_arrays
+        from karp_perception.detection.runtime.street import example_frames
+
+        config = self.source.config
+        position = select_backend("auto", self.position)
+        examples = []
+        for frame in example_frames(config.cameras, config.image_height / config.image_width):
+            rig, inputs = network_arrays(frame, config)
+            examples.append({**inputs, **position.run(rig.calibration)})
+        return examples
 
     def _onnx(self, name: str) -> Path:
         return self._entry / f"{name}.onnx"

@@ -13,6 +13,7 @@ import numpy as np
 
 from karp_perception.core import BackendUnavailable, ConfigurationError
 from karp_perception.detection.runtime.graph import Graph
+from karp_perception.detection.runtime.parity import Parity
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,6 +21,9 @@ BACKENDS = ("openvino", "onnxruntime", "torch")
 """In the order `auto` tries them: fastest first. Each is a module of this package with a function `open_backend`."""
 
 PRECISIONS = ("f32", "bf16", "f16")
+
+AUTO = "auto"
+"""As a precision: the fastest that was measured to say the same as f32, or f32."""
 
 
 class Backend(Protocol):
@@ -29,11 +33,13 @@ class Backend(Protocol):
         name: one of BACKENDS.
         version: of the library behind it.
         precision: of its arithmetic, one of PRECISIONS.
+        parity: what a precision that was asked for as "auto" was chosen by; None where there was no choice.
     """
 
     name: str
     version: str
     precision: str
+    parity: Parity | None
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, arrays of the caller's own. Raises InvalidInput for wrong names or shapes."""
@@ -46,7 +52,7 @@ class BackendOptions:
 
     Attributes:
         threads: of the CPU; 0: as many as this process may use.
-        precision: one of PRECISIONS; what a backend lacks is refused.
+        precision: one of PRECISIONS, what a backend lacks is refused; or AUTO.
     """
 
     threads: int = 0

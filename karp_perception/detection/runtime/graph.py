@@ -33,6 +33,7 @@ class Graph:
         outputs: names, in order.
         onnx: gives the ONNX file, exporting it first where it has to.
         module: gives the torch module, which takes and returns tensors in that order.
+        examples: gives realistic inputs, on which precisions are compared; None: f32 is the only choice.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Graph:
     outputs: tuple[str, ...]
     onnx: Callable[[], Path]
     module: Callable[[], nn.Module]
+    examples: Callable[[], list[dict[str, np.ndarray]]] | None = None
 
     def arranged(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The arrays in the graph's order, contiguous float32. Raises InvalidInput for a wrong name or shape."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karp_perception.core import BackendUnavailable
-from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.detection.runtime.backend import AUTO, BackendOptions
 from karp_perception.detection.runtime.graph import Graph
 
 
@@ -16,13 +16,14 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     precision = "f32"
+    parity = None
 
     def __init__(self, graph: Graph, options: BackendOptions) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendUnavailable(f"onnxruntime is not installed ({error}): pip install onnxruntime") from None
-        if options.precision != self.precision:
+        if options.precision not in (self.precision, AUTO):
             raise BackendUnavailable(f"onnxruntime computes in f32 here, not in {options.precision}")
         file = graph.onnx()
         settings = onnxruntime.SessionOptions()

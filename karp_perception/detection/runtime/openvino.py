@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from karp_perception.core import BackendUnavailable
-from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.detection.runtime.backend import AUTO, BackendOptions
 from karp_perception.detection.runtime.graph import Graph
+from karp_perception.detection.runtime.parity import Parity, ParityLimits, checked_parity
+
+if TYPE_CHECKING:
+    import openvino
+
+_LOG = logging.getLogger(__name__)
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # of x86 and of ARM
+_ROUNDING_FLAGS = _BF16_FLAGS | {"amx_tile", "avx512f", "avx512_fp16", "sve", "svebf16"}
 
 
 class OpenVinoBackend:
@@ -16,17 +30,17 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, graph: Graph, options: BackendOptions) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise BackendUnavailable(f"openvino is not installed ({error}): pip install openvino") from None
+    def __init__(self, graph: Graph, options: BackendOptions, parity: Parity | None = None) -> None:
+        openvino = _library()
         file = graph.onnx()
         # Left to itself it takes bf16 where the CPU can: asked for, never a surprise.
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": options.precision,
             "INFERENCE_NUM_THREADS": options.thread_count,
+            "NUM_STREAMS": 1,
+            # Pinned threads of two processes on the same cores would wait for each other; free ones are as fast.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             compiled = openvino.Core().compile_model(str(file), "CPU", properties)
@@ -39,6 +53,7 @@ class OpenVinoBackend:
         self._request = compiled.create_infer_request()
         self.version = openvino.__version__.split("-")[0]
         self.precision = options.precision
+        self.parity = parity
         self._graph = graph
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -49,5 +64,65 @@ class OpenVinoBackend:
 
 
 def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
-    """The graph on OpenVINO. Raises BackendUnavailable."""
-    return OpenVinoBackend(graph, options)
+    """The graph on OpenVINO; AUTO: in bf16 where the CPU has it and `checked_parity` finds no harm, else in f32.
+
+    Raises BackendUnavailable.
+    """
+    if options.precision != AUTO:
+        return OpenVinoBackend(graph, options)
+    exact, fast = replace(options, precision="f32"), replace(options, precision="bf16")
+    openvino = _library()
+    cpu = bf16_cpu(openvino.Core()) if graph.examples else None
+    if cpu is None:
+        return OpenVinoBackend(graph, exact)
+    opened: dict[str, OpenVinoBackend] = {}
+    limits = ParityLimits()
+
+    def measure() -> Parity:
+        from karp_perception.detection.runtime.comparison import measure_parity
+
+        assert graph.examples is not None
+        opened.update({each.precision: OpenVinoBackend(graph, each) for each in (exact, fast)})
+        return measure_parity(opened["f32"], opened["bf16"], graph.examples(), limits)
+
+    parity = checked_parity(graph.onnx(), f"openvino {openvino.__version__} {cpu}", limits, measure)
+    if not parity.passed:
+        _LOG.warning("the network stays in f32: %s", parity)
+    chosen = fast if parity.passed else exact
+    backend = opened.get(chosen.precision) or OpenVinoBackend(graph, chosen)
+    backend.parity = parity
+    return backend
+
+
+def bf16_cpu(core: openvino.Core) -> str | None:
+    """The CPU, named by what decides how it rounds, where it multiplies bf16 natively; None where it does not."""
+    abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in abilities:
+        return None
+    flags = _cpu_flags()
+    # OpenVINO's word is enough where the system does not list the flags.
+    if flags and not flags & _BF16_FLAGS:
+        return None
+    return " ".join(
+        [core.get_property("CPU", "FULL_DEVICE_NAME"), *sorted(abilities), *sorted(flags & _ROUNDING_FLAGS)]
+    )
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Instruction sets that Linux lists; empty elsewhere."""
+    try:
+        text = _CPU_INFO.read_text()
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def _library() -> ModuleType:
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendUnavailable(f"openvino is not installed ({error}): pip install openvino") from None
+    return openvino

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karp_perception.core import BackendUnavailable
-from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.detection.runtime.backend import AUTO, BackendOptions
 from karp_perception.detection.runtime.graph import Graph
 
 
@@ -16,13 +16,14 @@ class TorchBackend:
 
     name = "torch"
     precision = "f32"
+    parity = None
 
     def __init__(self, graph: Graph, options: BackendOptions) -> None:
         try:
             import torch
         except ImportError as error:
             raise BackendUnavailable(f"torch is not installed ({error}): pip install torch") from None
-        if options.precision != self.precision:
+        if options.precision not in (self.precision, AUTO):
             raise BackendUnavailable(f"torch is the f32 reference here, not {options.precision}")
         self.version = torch.__version__
         self._torch = torch
