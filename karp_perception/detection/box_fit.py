@@ -48,16 +48,15 @@ def fit_directions(xy: np.ndarray, starts: np.ndarray, settings: BoxFitSettings)
     if not len(starts):
         return np.zeros(0)
     counts = np.diff(starts, append=len(xy))
-    group = np.repeat(np.arange(len(starts)), counts)
     # Near the middle of its group: float32 keeps millimetres, and rectangles do not depend on where they stand.
     middle = np.add.reduceat(xy, starts, axis=0) / counts[:, None]
-    local = (xy - middle.take(group, axis=0)).astype(np.float32)
+    x, y = np.ascontiguousarray((xy - np.repeat(middle, counts, axis=0)).T, np.float32)
     step = np.pi / 2 / settings.directions
-    direction = np.zeros((len(starts), 1))
+    direction = np.zeros(len(starts))
     for offsets in (np.arange(settings.directions) * step, _FINER * step):
-        score = _closeness(local, group, starts, direction + offsets, settings.closeness)
-        direction += offsets[np.argmax(score, axis=1)][:, None]
-    return direction[:, 0]
+        score = _closeness(x, y, starts, counts, direction + offsets[:, None], settings.closeness)
+        direction += offsets[np.argmax(score, axis=0)]
+    return direction
 
 
 def bounding_rectangles(
@@ -92,19 +91,17 @@ def bounding_rectangles(
 
 
 def _closeness(
-    xy: np.ndarray, group: np.ndarray, starts: np.ndarray, directions: np.ndarray, closest: float
+    x: np.ndarray, y: np.ndarray, starts: np.ndarray, counts: np.ndarray, directions: np.ndarray, closest: float
 ) -> np.ndarray:
-    """(M, A) sum over each group's points of 1 / distance to the nearest edge, for its directions (M, A)."""
-    cosine = np.cos(directions).astype(np.float32).take(group, axis=0)
-    sine = np.sin(directions).astype(np.float32).take(group, axis=0)
-    x, y = xy[:, :1], xy[:, 1:]
-    along = np.empty((len(xy), 2, directions.shape[1]), np.float32)
-    np.add(x * cosine, y * sine, out=along[:, 0])
-    np.subtract(y * cosine, x * sine, out=along[:, 1])
-    low, high = np.minimum.reduceat(along, starts, axis=0), np.maximum.reduceat(along, starts, axis=0)
-    to_low = along - low.take(group, axis=0)
-    to_high = np.subtract(high.take(group, axis=0), along, out=along)
-    nearest = np.minimum(to_low, to_high, out=to_low).min(axis=1)
+    """(A, M) sum over each group's points of 1 / distance to the nearest edge, for its directions (A, M)."""
+    cosine = np.repeat(np.cos(directions).astype(np.float32), counts, axis=1)
+    sine = np.repeat(np.sin(directions).astype(np.float32), counts, axis=1)
+    # Places along the sides of all rectangles, then across.
+    place = np.concatenate([x * cosine + y * sine, y * cosine - x * sine])
+    to_low = place - np.repeat(np.minimum.reduceat(place, starts, axis=1), counts, axis=1)
+    to_high = np.repeat(np.maximum.reduceat(place, starts, axis=1), counts, axis=1) - place
+    nearest = np.minimum(to_low, to_high, out=to_low)
+    nearest = np.minimum(*np.split(nearest, 2))
     # The paper cuts distances off at `closest`, which leaves many directions equally good; added, none are.
     nearest += np.float32(closest)
-    return np.add.reduceat(np.reciprocal(nearest, out=nearest), starts, axis=0)
+    return np.add.reduceat(np.reciprocal(nearest, out=nearest), starts, axis=1)

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from karp_perception.core.settings import Settings, setting
-from karp_perception.detection.columns import Columns, run_starts
+from karp_perception.detection.columns import Columns, run_starts, stable_order
 
 # Of the returns of a group in one direction, up to 2 and at most a third are passed over for the outline.
 _OUTLINE_SKIPS, _OUTLINE_SHARE = 2, 3
@@ -71,13 +71,16 @@ class Cells:
 
     def regrouped(self, group: np.ndarray) -> Cells:
         """The same cells in other groups (C,); those with a negative index are left out."""
-        order = np.argsort(group, kind="stable")
-        order = order[np.searchsorted(group[order], 0) :]
+        order = stable_order(group)
+        ordered = group[order]
+        order, ordered = order[ordered >= 0], ordered[ordered >= 0]
+        names = np.zeros(len(order), np.int64)
+        np.cumsum(ordered[1:] != ordered[:-1], out=names[1:])
         return Cells(
             self.xy[order],
             self.top[order],
             self.count[order],
-            np.cumsum(np.diff(group[order], prepend=group[order[:1]]) != 0),
+            names,
             self.columns[_rows_of_runs(self.column_count, order)],
             self.column_count[order],
             self.outline[_rows_of_runs(self.outline_count, order)],
@@ -109,17 +112,17 @@ class CellGrid:
         """Groups of columns, all within the reach of the grid. There must be at least one."""
         place = (columns.xy * (1 / self.settings.cell) + self.side / 2).astype(np.int64)
         index = place[:, 1] * self.side + place[:, 0]
-        order = np.argsort(index, kind="stable")
+        order = stable_order(index)
         start = run_starts(index[order])
         column_count = np.diff(start, append=len(order))
         cell = np.empty(len(order), np.int64)
         cell[order] = np.repeat(np.arange(len(start)), column_count)
-        xy = np.add.reduceat(columns.xy[order], start, axis=0) / column_count[:, None]
+        xy = np.stack([np.bincount(cell, column) for column in columns.xy.T], axis=1) / column_count[:, None]
         top = np.maximum.reduceat(columns.top[order], start)
         count = np.add.reduceat(columns.count[order], start)
         label = self._linked_in_depth(self._labels(index[order[start]]), cell, columns)
         seen_first = _outline(label[cell], columns)
-        outline = seen_first[np.argsort(cell[seen_first], kind="stable")]
+        outline = seen_first[stable_order(cell[seen_first])]
         outline_count = np.bincount(cell[outline], minlength=len(start))
         return Cells(xy, top, count, label, order, column_count, outline, outline_count).regrouped(label)
 
@@ -144,7 +147,8 @@ class CellGrid:
         follows &= gap < np.where(over, self.settings.over_link, self.settings.depth_link)
         pair = np.flatnonzero(follows)
         n = int(label.max()) + 1
-        graph = coo_array((np.ones(len(pair), np.int8), (seen[pair], seen[pair + 1])), shape=(n, n))
+        one, other = np.divmod(np.unique(seen[pair] * n + seen[pair + 1]), n)
+        graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(n, n))
         return connected_components(graph, directed=False)[1][label]
 
 

@@ -72,6 +72,13 @@ class Columns:
         return cls(column >> _DEPTH_BITS, distance, xy, top, count)
 
 
+def stable_order(keys: np.ndarray) -> np.ndarray:
+    """What `argsort(kind="stable")` returns, several times as fast, for fewer than 2^24 whole numbers below 2^39."""
+    key = (keys.astype(np.int64) << _POINT_BITS) | np.arange(len(keys))
+    key.sort()
+    return key & ((1 << _POINT_BITS) - 1)
+
+
 def run_starts(keys: np.ndarray) -> np.ndarray:
     """First index of every run of equal keys."""
     first = np.ones(len(keys), bool)

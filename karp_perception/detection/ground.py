@@ -26,6 +26,7 @@ _SPREAD_QUANTILE = 0.9
 _SUPPORT_SECTORS = (4, 5, 6)  # ground goes on to both sides, beyond the width of a car at middle range
 _LOWEST_Z = -30.0  # m; with the 16 bits below: heights are sorted in steps of 1 mm
 _Z_STEP = 0.001
+_OUT_OF_REACH = 1e4  # m, a height that no ground has
 _RING_STEP = 0.1  # m, resolution of ring borders
 
 
@@ -117,6 +118,10 @@ class GroundEstimator:
     def __init__(self, settings: GroundSettings | None = None) -> None:
         self.settings = settings or GroundSettings()
         self.grid = PolarGrid(self.settings)
+        d = np.diff(self.grid.middle, prepend=0.0)
+        self._transition = np.array([_transition(step) for step in d])
+        self._growth = self.settings.grade_sigma**2 * np.stack([d**3 / 3, d**2 / 2, d], axis=1)[:, :, None]
+        self._cross = self.settings.cross_sigma * self.grid.middle * (2 * np.pi / self.grid.sectors)
 
     def estimate(self, z: np.ndarray, bins: np.ndarray, distance: np.ndarray) -> GroundSurface:
         """The ground below points of `base_link`: (N,) float32 z in m, bins and ranges as `grid.locate` gives them."""
@@ -174,43 +179,36 @@ class GroundEstimator:
     ) -> GroundSurface:
         """Kalman filters with states height h and slope g against the plane, one a sector, from ring to ring."""
         s, grid = self.settings, self.grid
-        noise, q, n = s.roughness**2, s.grade_sigma**2, grid.sectors
-        h, g = np.zeros(n), np.zeros(n)
-        hh, hg, gg = np.full(n, s.height_sigma**2 / 4), np.zeros(n), np.full(n, s.tilt_sigma**2)
-        height, slope, sigma = (np.empty((grid.rings, n)) for _ in range(3))
-        offset = at - grid.middle[:, None]
+        noise = s.roughness**2
         tall = spread > s.flat + 0.2 * np.diff(grid.edges)[:, None]
         occupied = count > 0
+        any_point = occupied.any(axis=1)
+        # A bin that holds something tall or ends at its sides must agree with what is known; others may teach.
         trust = np.where(tall | ~self._supported(residual[0], occupied), 0.2, 1.0)
         doubt = np.where(tall, 4.0, 1.0) * noise
-        any_point = occupied.any(axis=1)
-        previous = 0.0
-        for k, middle in enumerate(grid.middle):
-            d = middle - previous
-            previous = middle
-            h = h + d * g
-            hh = hh + d * (2 * hg + d * gg) + q * d**3 / 3
-            hg = hg + d * gg + q * d**2 / 2
-            gg = gg + q * d
+        offset = at - grid.middle[:, None]
+        # Where there is no point, nothing is within reach of the gate.
+        residual = np.where(occupied, residual, _OUT_OF_REACH)
+        # Rows: height h, slope g, and their covariances hh, hg, gg.
+        state = np.zeros((5, grid.sectors))
+        state[2], state[4] = s.height_sigma**2 / 4, s.tilt_sigma**2
+        states = np.empty((grid.rings, *state.shape))
+        for k in range(grid.rings):
+            state = self._transition[k] @ state
+            state[2:] += self._growth[k]
             if any_point[k]:
-                reach = s.gate * np.sqrt(hh + noise)
-                # A bin that holds something tall or ends at its sides must agree with what is known; others may teach.
-                up = s.step + trust[k] * reach
-                down = -2 * s.step - reach
-                error = residual[:, k] - h - offset[:, k] * g
-                e, o = error[-1], offset[-1, k]
-                for candidate, at_offset in zip(error[-2::-1], offset[-2::-1, k], strict=True):
-                    possible = candidate > down
-                    e, o = np.where(possible, candidate, e), np.where(possible, at_offset, o)
-                ground = occupied[k] & (e <= up) & (e > down)
-                hc, gc = hh + o * hg, hg + o * gg
-                gain = ground / (hc + o * gc + doubt[k])
-                kh, kg = gain * hc, gain * gc
-                h, g = h + kh * e, np.clip(g + kg * e, -s.max_slope, s.max_slope)
-                hh, hg, gg = hh - kh * hc, hg - kh * gc, gg - kg * gc
-            h, g, hh, hg, gg = self._share(h, g, hh, hg, gg, s.cross_sigma * middle * 2 * np.pi / n)
-            height[k], slope[k], sigma[k] = h, g, np.sqrt(hh)
-        return GroundSurface(grid, plane, height, slope, sigma)
+                reach = s.gate * np.sqrt(state[2] + noise)
+                error = residual[:, k] - state[0] - offset[:, k] * state[1]
+                e, o = _lowest_above(-2 * s.step - reach, error, offset[:, k])
+                ground = e <= s.step + trust[k] * reach
+                cross = state[2:4] + o * state[3:5]
+                gain = cross * (ground / (cross[0] + o * cross[1] + doubt[k]))
+                state[:2] += gain * e
+                np.minimum(np.maximum(state[1], -s.max_slope), s.max_slope, out=state[1])
+                state[2:4] -= gain[0] * cross
+                state[4] -= gain[1] * cross[1]
+            state = states[k] = _shared(state, self._cross[k])
+        return GroundSurface(grid, plane, states[:, 0], states[:, 1], np.sqrt(states[:, 2]))
 
     def _supported(self, residual: np.ndarray, occupied: np.ndarray) -> np.ndarray:
         """(rings, sectors) bins whose lowest points go on to both sides at about the same height, as ground does.
@@ -233,24 +231,40 @@ class GroundEstimator:
             sides.append(close)
         return sides[0] & sides[1]
 
-    @staticmethod
-    def _share(
-        h: np.ndarray, g: np.ndarray, hh: np.ndarray, hg: np.ndarray, gg: np.ndarray, cross: float
-    ) -> tuple[np.ndarray, ...]:
-        """Sectors that know little take over from their neighbours: a mean of state and covariance.
 
-        Neighbours see the same ground, so their information is averaged, not added. Weights fall with the square of
-        the variance, else a neighbour that knows nothing would still blur what is known.
-        """
-        far = hh + cross**2
-        own, other = 1.0 / (hh * hh), 0.25 / (far * far)
-        # Columns one wider on both sides: the last sector is the first one's neighbour.
-        wide, mine = np.empty((6, len(h) + 2)), np.empty((6, len(h)))
-        inner = wide[:, 1:-1]
-        for i, (neighbour, value) in enumerate(((1.0, 1.0), (h, h), (g, g), (far, hh), (hg, hg), (gg, gg))):
-            np.multiply(other, neighbour, out=inner[i])
-            np.multiply(own, value, out=mine[i])
-        wide[:, 0], wide[:, -1] = wide[:, -2], wide[:, 1]
-        mine += wide[:, :-2]
-        mine += wide[:, 2:]
-        return tuple(mine[1:] / mine[0])
+def _transition(d: float) -> np.ndarray:
+    """(5, 5) what d m along a sector make of height, slope and their covariances hh, hg, gg."""
+    return np.array([[1, d, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 2 * d, d * d], [0, 0, 0, 1, d], [0, 0, 0, 0, 1.0]])
+
+
+def _lowest_above(down: np.ndarray, error: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(error, offset) of the first candidate (C, sectors) whose error is above `down`; _OUT_OF_REACH if there is none."""
+    possible = error > down
+    if possible[0].all():
+        return error[0], offset[0]
+    e, o = np.full(len(down), _OUT_OF_REACH), offset[-1]
+    for i in range(len(error) - 1, -1, -1):
+        e, o = np.where(possible[i], error[i], e), np.where(possible[i], offset[i], o)
+    return e, o
+
+
+def _shared(state: np.ndarray, cross: float) -> np.ndarray:
+    """States (5, sectors) after those sectors that know little have taken over from their neighbours.
+
+    A mean of state and covariance: neighbours see the same ground, so their information is averaged, not added. Weights
+    fall with the square of the variance, else a neighbour that knows nothing would still blur what is known. `cross`:
+    deviation of the height from sector to sector, m.
+    """
+    far = state[2] + cross**2
+    own, other = 1.0 / np.square(state[2]), 0.25 / np.square(far)
+    # Columns one wider on both sides: the last sector is the first one's neighbour. The last row sums the weights.
+    wide = np.empty((6, state.shape[1] + 2))
+    lent = wide[:, 1:-1]
+    np.multiply(state, other, out=lent[:5])
+    np.multiply(far, other, out=lent[2])
+    lent[5] = other
+    wide[:, 0], wide[:, -1] = wide[:, -2], wide[:, 1]
+    total = wide[:, :-2] + wide[:, 2:]
+    total[:5] += state * own
+    total[5] += own
+    return total[:5] / total[5]

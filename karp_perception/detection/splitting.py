@@ -21,7 +21,7 @@ from karp_perception.detection.box_fit import (
     group_of_row,
 )
 from karp_perception.detection.clusters import Cells
-from karp_perception.detection.columns import Columns, direction_of, run_starts
+from karp_perception.detection.columns import Columns, direction_of, run_starts, stable_order
 
 _MAX_CUTS = 9  # halvings of one group
 
@@ -83,7 +83,7 @@ def split(
     for _ in range(_MAX_CUTS):
         if not len(rows):
             break
-        rows = rows[np.argsort(group[rows], kind="stable")]
+        rows = rows[stable_order(group[rows])]
         xy = cells.xy[rows]
         starts = run_starts(group[rows])
         local = group_of_row(starts, len(rows))
@@ -123,6 +123,6 @@ def _outline_directions(
     wanted[names] = True
     seen, hidden = wanted[outline_group], faces[cell_group] == 0
     group = np.concatenate([outline_group[seen], cell_group[hidden]])
-    order = np.argsort(group, kind="stable")
+    order = stable_order(group)
     xy = np.concatenate([outline_xy[seen], cell_xy[hidden]])[order]
     return fit_directions(xy, run_starts(group[order]), fit)
