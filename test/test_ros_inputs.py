@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from karp_perception.core import EgoState, Route
 from karp_perception.core.geometry import pose_from_xy_yaw, transform_points
 from karp_perception.ros import messages
 from karp_perception.ros.inputs import Losses, RouteInput
-from karp_perception.sensing.message_types import default_message
+from karp_perception.sensing.message_types import default_message, typestore
 from karp_perception.sensing.transforms import TransformBuffer
 
 pytestmark = pytest.mark.ros
@@ -48,12 +49,16 @@ def test_without_numbers_the_middleware_tells() -> None:
 ROUTE = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 5.0]])
 
 
+def a_path(frame: str = "odom") -> Any:
+    return typestore().deserialize_cdr(messages.route_bytes(Route(ROUTE), 10**9, frame), "nav_msgs/msg/Path")
+
+
 def a_route_input(frame: str) -> tuple[RouteInput, TransformBuffer]:
     settings = SimpleNamespace(sensing=SimpleNamespace(base_frame="base_link"))
     node = SimpleNamespace(settings=settings, node_settings=SimpleNamespace(odom_frame="odom"))
     transforms = TransformBuffer()
     route = RouteInput(node, transforms)
-    route._heard(messages.route_message(Route(ROUTE), 10**9, default_message, frame))
+    route._heard(a_path(frame))
     return route, transforms
 
 
@@ -92,7 +97,7 @@ def test_a_route_in_a_map_follows_the_map_and_is_one_route_while_the_map_stands_
 
 def test_an_empty_path_ends_the_route_and_a_bad_one_is_counted() -> None:
     route, _ = a_route_input("odom")
-    bad = messages.route_message(Route(ROUTE), 10**9, default_message)
+    bad = a_path()
     bad.poses[1].pose.position.x = float("nan")
     route._heard(bad)
     assert route.counters["route"].as_dict()["dropped"] == {"invalid_input": 1}
