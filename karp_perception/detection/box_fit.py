@@ -37,6 +37,10 @@ class Rectangles:
     size: np.ndarray
     yaw: np.ndarray
 
+    def __getitem__(self, rows: np.ndarray) -> Rectangles:
+        """Some of them, by their numbers."""
+        return Rectangles(self.center[rows], self.size[rows], self.yaw[rows])
+
 
 def group_of_row(starts: np.ndarray, rows: int) -> np.ndarray:
     """(rows,) index of the group that each row belongs to."""

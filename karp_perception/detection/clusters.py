@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from karp_perception.core.settings import Settings, setting
 from karp_perception.detection.columns import Columns, run_starts, stable_order
@@ -41,6 +39,30 @@ class ClusterSettings(Settings):
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What lies in each of C cells: lists of indices, all of them in one array.
+
+    Attributes:
+        indices: (K,) those of one cell together.
+        start: (C,) where in `indices` the cell's begin.
+        count: (C,) how many they are.
+    """
+
+    indices: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+
+    def of_cells(self, cells: np.ndarray) -> Contents:
+        """The contents of some of the cells, by their numbers."""
+        return Contents(self.indices, self.start[cells], self.count[cells])
+
+    def in_order(self) -> np.ndarray:
+        """Indices in the order of the cells."""
+        shift = self.start - (np.cumsum(self.count) - self.count)
+        return self.indices[np.repeat(shift, self.count) + np.arange(self.count.sum())]
+
+
+@dataclass(frozen=True)
 class Cells:
     """Occupied cells, those of one group together.
 
@@ -49,20 +71,16 @@ class Cells:
         top: (C,) height of the highest point above ground, m.
         count: (C,) points in the cell.
         group: (C,) index of the group, ascending from 0 without gaps.
-        columns: (K,) indices of columns, those of one cell together, in the order of the cells.
-        column_count: (C,) how many of these are in the cell.
-        outline: (O,) indices of the columns in which a group is seen first from some direction, ordered like `columns`.
-        outline_count: (C,) how many of these are in the cell.
+        columns: the columns in each cell.
+        outline: those of them in which a group is seen first from some direction.
     """
 
     xy: np.ndarray
     top: np.ndarray
     count: np.ndarray
     group: np.ndarray
-    columns: np.ndarray
-    column_count: np.ndarray
-    outline: np.ndarray
-    outline_count: np.ndarray
+    columns: Contents
+    outline: Contents
 
     @property
     def group_starts(self) -> np.ndarray:
@@ -81,10 +99,8 @@ class Cells:
             self.top[order],
             self.count[order],
             names,
-            self.columns[_rows_of_runs(self.column_count, order)],
-            self.column_count[order],
-            self.outline[_rows_of_runs(self.outline_count, order)],
-            self.outline_count[order],
+            self.columns.of_cells(order),
+            self.outline.of_cells(order),
         )
 
 
@@ -124,7 +140,9 @@ class CellGrid:
         seen_first = _outline(label[cell], columns)
         outline = seen_first[stable_order(cell[seen_first])]
         outline_count = np.bincount(cell[outline], minlength=len(start))
-        return Cells(xy, top, count, label, order, column_count, outline, outline_count).regrouped(label)
+        outline_start = np.cumsum(outline_count) - outline_count
+        contents = Contents(order, start, column_count), Contents(outline, outline_start, outline_count)
+        return Cells(xy, top, count, label, *contents).regrouped(label)
 
     def _labels(self, index: np.ndarray) -> np.ndarray:
         """(C,) label of the connected region that each occupied cell lies in; linked over gaps by range."""
@@ -147,9 +165,7 @@ class CellGrid:
         follows &= gap < np.where(over, self.settings.over_link, self.settings.depth_link)
         pair = np.flatnonzero(follows)
         n = int(label.max()) + 1
-        one, other = np.divmod(np.unique(seen[pair] * n + seen[pair + 1]), n)
-        graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(n, n))
-        return connected_components(graph, directed=False)[1][label]
+        return _joined(*np.divmod(np.unique(seen[pair] * n + seen[pair + 1]), n), n)[label]
 
 
 def _outline(group: np.ndarray, columns: Columns) -> np.ndarray:
@@ -166,8 +182,13 @@ def _outline(group: np.ndarray, columns: Columns) -> np.ndarray:
     return np.searchsorted(until, before + skipped, side="right")
 
 
-def _rows_of_runs(lengths: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Rows of an array that consists of runs of these lengths, with the runs in another order."""
-    length = lengths[order]
-    shift = (np.cumsum(lengths) - lengths)[order] - (np.cumsum(length) - length)
-    return np.repeat(shift, length) + np.arange(length.sum())
+def _joined(one: np.ndarray, other: np.ndarray, n: int) -> np.ndarray:
+    """(n,) the least of the numbers below n that each is joined to, through any others, by pairs `one`, `other`."""
+    least = np.arange(n)
+    while True:
+        low, high = np.minimum(least[one], least[other]), np.maximum(least[one], least[other])
+        if np.array_equal(low, high):
+            return least
+        np.minimum.at(least, high, low)
+        while not np.array_equal(least, least[least]):
+            least = least[least]

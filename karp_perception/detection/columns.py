@@ -50,7 +50,7 @@ class Columns:
         steps = np.minimum(np.sqrt(x * x + y * y) * x.dtype.type(1 / depth), (1 << _DEPTH_BITS) - 1).astype(np.int64)
         # All in one number: sorting values alone is several times as fast as sorting indices, and the last of each
         # column is its highest.
-        key = (_direction_of(x, y, directions) << _DEPTH_BITS) | steps
+        key = (direction_of(x, y, directions) << _DEPTH_BITS) | steps
         key <<= _HEIGHT_BITS
         key |= np.rint(above * above.dtype.type(1 / height_step)).astype(np.int64)
         key <<= _POINT_BITS
@@ -86,12 +86,8 @@ def run_starts(keys: np.ndarray) -> np.ndarray:
     return np.flatnonzero(first)
 
 
-def direction_of(xy: np.ndarray, directions: int) -> np.ndarray:
-    """(...) which of so many equal directions of view around `base_link` the places (..., 2) lie in."""
-    return _direction_of(xy[..., 0], xy[..., 1], directions)
-
-
-def _direction_of(x: np.ndarray, y: np.ndarray, directions: int) -> np.ndarray:
+def direction_of(x: np.ndarray, y: np.ndarray, directions: int) -> np.ndarray:
+    """(...) which of so many equal directions of view around `base_link` the places x, y (...) lie in."""
     turn = np.floor(np.arctan2(y, x) * x.dtype.type(directions / (2 * np.pi))).astype(np.int64)
     turn += directions * (turn < 0)
     return turn

@@ -74,12 +74,12 @@ class PolarGrid:
     def locate(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(bin, range in m) of points within reach, at (N,) float32 x, y; bin = ring * sectors + sector."""
         if not len(x):
-            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
         distance, angle = (column.reshape(-1) for column in cv2.cartToPolar(x, y))
         sector = (angle * np.float32(self.sectors / (2 * np.pi))).astype(np.int32)
         np.minimum(sector, self.sectors - 1, out=sector)
         ring = self._ring_of_step[(distance * np.float32(1 / _RING_STEP)).astype(np.int32)]
-        return ring * self.sectors + sector, distance
+        return (ring * self.sectors + sector).astype(np.int64), distance
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class GroundEstimator:
         # Bin, height and range in one number: sorting values alone is several times as fast as sorting indices, and
         # the outcome cannot depend on the order of the points.
         range_steps = np.minimum(distance * np.float32(1 / _RING_STEP) * 16, 65535).astype(np.int64)
-        keys = (bins.astype(np.int64) << 32) | (z_steps << 16) | range_steps
+        keys = (bins << 32) | (z_steps << 16) | range_steps
         keys.sort()
         count = np.bincount(bins, minlength=grid.rings * grid.sectors)
         start = np.cumsum(count) - count

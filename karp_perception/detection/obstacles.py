@@ -119,14 +119,15 @@ class ObstacleDetector:
         if not len(cells.group):
             return Boxes.empty()
         solid = np.zeros(len(columns.count), bool)
-        solid[cells.columns] = True
+        solid[cells.columns.in_order()] = True
         free = FreeSpace(columns, s.clusters.directions, solid)
-        cells, direction = split(cells, columns.xy[cells.outline], s.clusters.cell**2, free, s.split, s.fit)
+        cells, direction = split(cells, columns.xy[cells.outline.in_order()], s.clusters.cell**2, free, s.split, s.fit)
         first = cells.group_starts
         count = np.add.reduceat(cells.count, first)
-        length = np.add.reduceat(cells.column_count, first)
+        length = np.add.reduceat(cells.columns.count, first)
         strays = np.minimum(length // s.columns_per_stray, s.max_strays)
-        rectangles = bounding_rectangles(columns.xy[cells.columns], np.cumsum(length) - length, direction, strays)
+        xy = columns.xy.take(cells.columns.in_order(), axis=0)
+        rectangles = bounding_rectangles(xy, np.cumsum(length) - length, direction, strays)
         middle = rectangles.center.astype(np.float32)
         ground = surface.height_at(np.ascontiguousarray(middle[:, 0]), np.ascontiguousarray(middle[:, 1]))
         height = np.maximum(np.maximum.reduceat(cells.top, first), s.min_size)
@@ -136,7 +137,7 @@ class ObstacleDetector:
         velocity = np.full((len(first), 2), np.nan)
         label = np.full(len(first), int(ObjectClass.UNKNOWN))
         order = np.lexsort((center[:, 1], center[:, 0], np.hypot(center[:, 0], center[:, 1])))
-        return Boxes(center, size, rectangles.yaw, velocity, label, score)[order]
+        return Boxes(center[order], size[order], rectangles.yaw[order], velocity, label, score[order])
 
     def _kept(self, cells: Cells) -> Cells:
         """Cells of the groups that have enough points for their range and are high enough."""

@@ -60,11 +60,9 @@ class FreeSpace:
         size, yaw, center = (v.astype(np.float32) for v in (boxes.size, boxes.yaw, boxes.center))
         a, b = size[:, :1, None] * place[:, None], size[:, 1:, None] * place
         c, s = np.cos(yaw)[:, None, None], np.sin(yaw)[:, None, None]
-        xy = np.empty((len(size), n, n, 2), np.float32)
-        xy[..., 0] = c * a - s * b + center[:, :1, None]
-        xy[..., 1] = s * a + c * b + center[:, 1:, None]
-        seen_through = np.hypot(xy[..., 0], xy[..., 1]) < self.reach[direction_of(xy, len(self.reach))] - depth
-        return seen_through.mean(axis=(1, 2)) * boxes.size.prod(axis=1)
+        x, y = c * a - s * b + center[:, :1, None], s * a + c * b + center[:, 1:, None]
+        seen_through = np.sqrt(x * x + y * y) < self.reach[direction_of(x, y, len(self.reach))] - np.float32(depth)
+        return np.count_nonzero(seen_through, axis=(1, 2)) / n**2 * boxes.size.prod(axis=1)
 
 
 def split(
@@ -73,18 +71,18 @@ def split(
     """(cells with groups cut into parts that fit a box, (M,) direction of each part's box in rad).
 
     Args:
-        outline: (O, 2) places of the columns `cells.outline`, m.
+        outline: (O, 2) places of the columns `cells.outline.in_order()`, m.
         cell_area: m2.
     """
     group = cells.group.copy()
-    cell_of_outline = np.repeat(np.arange(len(group)), cells.outline_count)
+    cell_of_outline = np.repeat(np.arange(len(group)), cells.outline.count)
     direction = np.zeros(group[-1] + 1 if len(group) else 0)
     rows = np.arange(len(group))
     for _ in range(_MAX_CUTS):
         if not len(rows):
             break
         rows = rows[stable_order(group[rows])]
-        xy = cells.xy[rows]
+        xy = cells.xy.take(rows, axis=0)
         starts = run_starts(group[rows])
         local = group_of_row(starts, len(rows))
         names = group[rows[starts]]
@@ -93,7 +91,8 @@ def split(
         area = boxes.size.prod(axis=1)
         filled = np.diff(starts, append=len(rows)) * cell_area
         bad = (boxes.size[:, 1] > settings.max_width) & (filled < settings.min_fill * area)
-        bad |= free.covered_by(boxes, settings.depth) > settings.free_area
+        large = np.flatnonzero(area > settings.free_area)
+        bad[large] |= free.covered_by(boxes[large], settings.depth) > settings.free_area
         bad &= boxes.size[:, 0] > settings.min_part
         along = np.cos(boxes.yaw)[local] * (xy[:, 0] - boxes.center[local, 0])
         along += np.sin(boxes.yaw)[local] * (xy[:, 1] - boxes.center[local, 1])
