@@ -29,7 +29,9 @@ def _best_by_hand(cost: np.ndarray, miss: float) -> float:
     for choice in itertools.product(range(-1, boxes), repeat=tracks):
         used = [c for c in choice if c >= 0]
         if len(used) == len(set(used)):
-            total = sum(miss if c < 0 else (cost[i, c] if np.isfinite(cost[i, c]) else np.inf) for i, c in enumerate(choice))
+            total = sum(
+                miss if c < 0 else (cost[i, c] if np.isfinite(cost[i, c]) else np.inf) for i, c in enumerate(choice)
+            )
             best = min(best, total)
     return best
 
@@ -66,7 +68,9 @@ def test_many_small_groups_and_one_large_one() -> None:
 
 @pytest.mark.parametrize("visible", [0.3, 1.0, 2.5, 4.4])
 @pytest.mark.parametrize("yaw", [0.0, np.pi / 2, np.pi, -0.7])
-def test_a_car_seen_from_behind_stays_where_it_is_however_much_of_its_length_is_seen(visible: float, yaw: float) -> None:
+def test_a_car_seen_from_behind_stays_where_it_is_however_much_of_its_length_is_seen(
+    visible: float, yaw: float
+) -> None:
     """Rear face at 10 m in the car's own direction from the sensor; only the visible length differs."""
     u = np.array([np.cos(yaw), np.sin(yaw)])
     track = _boxes([(*(11.5 * u), 3.0, 1.8, yaw)])
@@ -80,7 +84,9 @@ def test_a_car_seen_from_behind_stays_where_it_is_however_much_of_its_length_is_
 def test_a_wall_beside_whose_ends_are_cut_elsewhere_did_not_move_and_its_ends_are_not_trusted() -> None:
     track, part = _boxes([(0, 5, 4, 0.3, 0)]), _boxes([(1.5, 5.1, 4, 0.3, 0)])
     first = np.zeros(1, np.int64)
-    pairs = visible_pairs(first, first, track, part, np.array([[False, True, False, True]]), np.zeros(2), (0.1, 0.2, 0.5))
+    pairs = visible_pairs(
+        first, first, track, part, np.array([[False, True, False, True]]), np.zeros(2), (0.1, 0.2, 0.5)
+    )
     assert pairs.position[0, 1] == pytest.approx(5.1)  # the face that looks at the sensor counts
     assert np.sqrt(pairs.noise[0, 0, 0]) >= 2.0
     assert np.sqrt(pairs.noise[0, 1, 1]) == pytest.approx(0.1, abs=0.01)
@@ -120,7 +126,9 @@ def test_what_stands_behind_something_is_hidden_and_nothing_else() -> None:
 
 
 def test_ends_at_a_neighbour_or_in_a_shadow_are_not_the_things_own() -> None:
-    scene = _boxes([(2, 8, 4, 0.3, 0), (6, 8, 4, 0.3, 0), (5.2, 5, 0.6, 0.6, 0)])  # two pieces of a wall; a post before it
+    scene = _boxes(
+        [(2, 8, 4, 0.3, 0), (6, 8, 4, 0.3, 0), (5.2, 5, 0.6, 0.6, 0)]
+    )  # two pieces of a wall; a post before it
     own = own_ends(scene, Skyline(scene, np.zeros(2)))
     front, left, rear, right = range(4)
     assert not own[0, front]

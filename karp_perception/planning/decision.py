@@ -29,6 +29,10 @@ class DecisionSettings(Settings):
     standing: float = setting(0.5, "a slower thing ahead stands", unit="m/s", low=0.0, high=3.0)
     stopped: float = setting(1.0, "a plan that ends slower is a stop", unit="m/s", low=0.0, high=5.0)
     noticed: float = setting(0.4, "a hazard that takes less acceleration decides nothing", unit="m/s2", low=0.01)
+    unknown_braking: float = setting(
+        2.0, "needed braking up to which one waits to see whether a thing stands", unit="m/s2", low=0.0, high=10.0
+    )
+    route_end: float = setting(1.0, "the end of the route is named so long before it is braked for", unit="s", low=0.0)
     slow_share: float = setting(0.15, "part of the speed whose loss is SLOW", low=0.01, high=1.0)
     slow_speed: float = setting(1.0, "and at least", unit="m/s", low=0.0, high=10.0)
     emergency_deceleration: float = setting(4.5, "needed braking that is an emergency", unit="m/s2", low=1.0, high=10.0)
@@ -63,7 +67,7 @@ def describe(kind: DecisionKind, hazard: Hazard, speed: float, standing: float) 
     elif hazard.speed < -standing:
         doing = "coming towards us in the path"
     elif hazard.speed < standing:
-        doing = "standing ahead in the path"
+        doing = "standing ahead in the path" if hazard.known else "ahead in the path at a speed not known yet"
     else:
         doing = f"ahead at {hazard.speed:.1f} m/s"
     word = " for" if kind != DecisionKind.FOLLOW else ""
@@ -80,14 +84,18 @@ def choose(
 ) -> tuple[Decision, Hazard | None]:
     """The decision that the planned motion amounts to, and the hazard behind it."""
     speed = float(profile.speed[0])
-    noticed = np.flatnonzero(profile.held > settings.noticed)
-    loss = speed - float(profile.speed.min())
+    holds = profile.held > settings.noticed
+    ended = np.array([bool(h.title) for h in hazards] + [False])[profile.cause]  # -1 takes the last one
+    late = np.flatnonzero(holds & ended & (profile.time > settings.route_end))
+    until = late[0] if len(late) else len(holds)  # what the end of the route does to the plan later is no news yet
+    noticed = np.flatnonzero(holds[:until])
+    loss = speed - float(profile.speed[:until].min(initial=speed))
     slows = loss > max(settings.slow_speed, settings.slow_share * speed)
     if len(noticed) == 0:
         if slows and speed > limit:
             return Decision(DecisionKind.SLOW, f"SLOW to the speed limit of {limit:.1f} m/s"), None
         if slows:
-            return Decision(DecisionKind.SLOW, f"SLOW for the bend ahead, to {profile.speed.min():.1f} m/s"), None
+            return Decision(DecisionKind.SLOW, f"SLOW for the bend ahead, to {speed - loss:.1f} m/s"), None
         return Decision(DecisionKind.CRUISE, f"CRUISE, path free, up to {limit:.1f} m/s"), None
     target = hazards[profile.cause[noticed[0]]]
     for hazard in hazards:  # two parts of one thing must not take turns in giving the name
@@ -97,6 +105,9 @@ def choose(
         kind = DecisionKind.YIELD
     elif target.speed < settings.standing:
         kind = DecisionKind.STOP if float(profile.speed[-1]) < settings.stopped else DecisionKind.SLOW
+        needed = needed_deceleration(target.gap, speed - target.speed)
+        if not target.known and speed > settings.stopped and needed <= settings.unknown_braking:
+            kind = DecisionKind.SLOW
     else:
         kind = DecisionKind.SLOW if slows else DecisionKind.FOLLOW
     return describe(kind, target, speed, settings.standing), target

@@ -13,19 +13,21 @@ from karp_perception.planning.hazards import Hazard, HazardSettings
 
 @dataclass(frozen=True)
 class _Known:
-    """A hazard of an earlier frame: where it is in `odom`, in how many frames it was seen, s since then."""
+    """A hazard of an earlier frame: where it is in `odom`, how many frames and s it was seen, s since, if it counted."""
 
     place: np.ndarray
     frames: int
+    seen: float
     unseen: float
     hazard: Hazard
+    counted: bool
 
 
 class HazardMemory:
     """Confirms new hazards and keeps vanished ones for a moment, so that one bad frame changes nothing.
 
-    A hazard seen for the first time counts once it is seen again in about the same place; at once where the caller says
-    that waiting a frame would cost comfort, and in the very first frame.
+    A hazard seen for the first time counts once it is seen again in about the same place, a doubtful one once it was
+    seen for some time; at once where the caller says that waiting would cost comfort, and in the very first frame.
     """
 
     def __init__(self, settings: HazardSettings) -> None:
@@ -41,22 +43,25 @@ class HazardMemory:
             place = _moved(T, hazard.place)
             k = self._recognise(hazard, place, dt, used)
             used.add(k)
-            frames = 1 if k is None else self._known[k].frames + 1
-            if not self._started:
-                frames = settings.confirm_frames
-            known.append(_Known(place, frames, 0.0, hazard))
-            if frames >= settings.confirm_frames or now:
+            frames, seen = (1, 0.0) if k is None else (self._known[k].frames + 1, self._known[k].seen + dt)
+            counted = k is not None and self._known[k].counted
+            if hazard.track_id is None and seen >= settings.confirm_time:
+                hazard = replace(hazard, known=True)  # it stays where it is
+            sure = frames >= settings.confirm_frames and (hazard.firm or seen >= settings.confirm_time)
+            counted = counted or sure or not self._started
+            known.append(_Known(place, frames, seen, 0.0, hazard, counted))
+            if counted or now:
                 result.append(hazard)
         back = invert_pose(T)
         for k, old in enumerate(self._known):
             unseen = old.unseen + dt
-            if k in used or old.frames < settings.confirm_frames or unseen > settings.hold:
+            if k in used or not old.counted or unseen > settings.hold:
                 continue
             here = _moved(back, old.place)
             travelled = old.hazard.place[0] - float(here[0])
             gap = max(old.hazard.gap - travelled + old.hazard.speed * dt, 0.0)
             hazard = replace(old.hazard, gap=gap, place=(float(here[0]), float(here[1])))
-            known.append(_Known(old.place, old.frames, unseen, hazard))
+            known.append(_Known(old.place, old.frames, old.seen, unseen, hazard, True))
             result.append(hazard)
         self._known, self._started = known, True
         return sorted(result, key=Hazard.order)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass, Objects, class_name
-from karp_perception.core.settings import Settings, setting
+from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.planning.corridor import Corridor
 from karp_perception.tracking.association import whole_pairs
+from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
 from karp_perception.tracking.visibility import near_pairs
 
 _SAME = 0.3
@@ -20,6 +21,7 @@ _SAME = 0.3
 class HazardSettings(Settings):
     """What counts as in the way, and as moving."""
 
+    bodies: BodySettings = nested(BodySettings)
     speed_significance: float = setting(2.5, "speed in its deviations from which a thing moves", low=0.0, high=10.0)
     slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
     crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
@@ -29,6 +31,8 @@ class HazardSettings(Settings):
     unclassed_look_ahead: float = setting(2.0, "the same for things without a class", unit="s", low=0.0, high=30.0)
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
+    confirm_time: float = setting(0.4, "the same for doubtful hazards, and to know that they stand", unit="s", low=0.0)
+    known_deviation: float = setting(1.0, "deviation from which a speed is not known", unit="m/s", low=0.1, high=10.0)
     hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
     range: float = setting(200.0, "farther things are not looked at", unit="m", low=10.0, high=1000.0)
 
@@ -47,6 +51,8 @@ class Hazard:
         far: m from the front bumper to where the part of the path that a crossing thing occupies ends.
         place: (2,) in `base_link`, to recognise it in the next frame.
         title: what it is called, where it is neither object nor obstacle.
+        known: whether the speed was measured; where not, it is taken for standing.
+        firm: whether what is measured and what was known of it before agree that it is in the way.
     """
 
     gap: float
@@ -58,6 +64,8 @@ class Hazard:
     far: float = float("inf")
     place: tuple[float, float] = (0.0, 0.0)
     title: str = ""
+    known: bool = True
+    firm: bool = True
 
     @property
     def crossing(self) -> bool:
@@ -80,35 +88,60 @@ def find_hazards(objects: Objects, obstacles: Boxes, corridor: Corridor, setting
     """Everything that is in the corridor or will be, nearest first. All inputs in `base_link`.
 
     An obstacle that updated an object, or lies on one, is that object: the distance is that of the measured part, and
-    the name the object's. The rest of the obstacles stand for themselves.
+    the name the object's. What appears in the body of something that moves, and does not surely move otherwise, is of
+    that too. The rest of the obstacles stand for themselves.
     """
-    # A part without a class that is not seen any more says little of where anything is now.
-    current = (objects.boxes.label >= 0) | (objects.unseen <= settings.hold)
-    objects_near = _in_range(objects.boxes, settings.range) & current
     obstacle_rows = np.flatnonzero(_in_range(obstacles, settings.range))
-    parts = obstacles[obstacle_rows]
-    boxes = objects.boxes
+    parts, boxes = obstacles[obstacle_rows], objects.boxes
     owner = _owners(objects, obstacles)[obstacle_rows]
-    part_gap = corridor.free_distance(parts)
-    gap = np.full(len(boxes), np.inf)
-    rows = np.flatnonzero(objects_near)
-    gap[rows] = corridor.free_distance(boxes[rows])
-    # Only the filtered box of an unclassed object reaches in, not what is measured of it: the measurement is right.
     measured = np.zeros(len(boxes), bool)
     measured[owner[owner >= 0]] = True
-    gap[measured & (boxes.label == ObjectClass.UNKNOWN)] = np.inf
+    # A part without a class that is not seen now says little of where anything is; the memory holds it for a moment.
+    current = (boxes.label >= 0) | measured | (objects.unseen == 0)
+    rows = np.flatnonzero(_in_range(boxes, settings.range) & current)
+    part_gap = corridor.free_distance(parts)
+    expected = np.full(len(boxes), np.inf)
+    expected[rows] = corridor.free_distance(boxes[rows])
+    # Only the filtered box of an unclassed object reaches in, not what is measured of it: the measurement is right.
+    gap = np.where(measured & (boxes.label == ObjectClass.UNKNOWN), np.inf, expected)
+    part_of, owner = _joined_to_bodies(objects, parts, owner, np.isfinite(part_gap), settings)
+    rows = rows[part_of[rows] < 0]
     np.minimum.at(gap, owner[owner >= 0], part_gap[owner >= 0])
-    hazards = _tracked(objects, gap, rows, corridor, settings)
+    hazards = _tracked(objects, gap, np.isfinite(expected), rows, corridor, settings)
     for k in np.flatnonzero((owner < 0) & np.isfinite(part_gap)):
         place = (float(parts.center[k, 0]), float(parts.center[k, 1]))
-        hazards.append(Hazard(float(part_gap[k]), 0.0, None, ObjectClass.UNKNOWN, place=place))
+        gap_k = float(part_gap[k])
+        hazards.append(Hazard(gap_k, 0.0, None, ObjectClass.UNKNOWN, place=place, known=False, firm=False))
     return sorted(hazards, key=Hazard.order)
 
 
+def _joined_to_bodies(
+    objects: Objects, parts: Boxes, owner: np.ndarray, inside: np.ndarray, settings: HazardSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) object that each object is a part of, or -1, and the owners of `parts` (in the corridor: `inside`) then."""
+    at = np.array([0, 1, 4, 5])
+    covariance = objects.covariance[:, at[:, None], at]
+    whole = objects.boxes.label >= 0
+    bodies = moving_bodies(objects.boxes, covariance, whole, np.zeros(2), settings.bodies)
+    believed = whole | ((objects.age >= settings.settled) & (objects.unseen <= settings.hold))
+    bodies = bodies.take(believed[bodies.row])
+    part_of = parts_of_bodies(objects.boxes, covariance, whole, bodies, settings.bodies)
+    owner = np.where((owner >= 0) & (part_of[owner] >= 0), part_of[owner], owner) if len(objects) else owner.copy()
+    lone = np.flatnonzero((owner < 0) & inside)
+    body = bodies.around(parts[lone])
+    owner[lone[body >= 0]] = bodies.row[body[body >= 0]]
+    return part_of, owner
+
+
 def _tracked(
-    objects: Objects, gap: np.ndarray, rows: np.ndarray, corridor: Corridor, settings: HazardSettings
+    objects: Objects,
+    gap: np.ndarray,
+    expected: np.ndarray,
+    rows: np.ndarray,
+    corridor: Corridor,
+    settings: HazardSettings,
 ) -> list[Hazard]:
-    """Hazards of the objects `rows`, whose present free distances are `gap` (N,)."""
+    """Hazards of the objects `rows`, whose present free distances are `gap` (N,); `expected` (N,): filtered boxes too."""
     if len(rows) == 0:
         return []
     boxes = objects.boxes
@@ -132,7 +165,9 @@ def _tracked(
         place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
         inside = bool(np.isfinite(gap[i]))
         if inside and not crosses[i]:
-            found.append(Hazard(float(gap[i]), float(along[i]), *identity, place=place))
+            known = bool(along[i] != 0.0 or along_deviation[i] < settings.known_deviation)
+            hazard = Hazard(float(gap[i]), float(along[i]), *identity, place=place, known=known, firm=bool(expected[i]))
+            found.append(hazard)
         elif moves_across[i]:
             side = "left" if across[i] < 0 else "right"
             hazard = _coming(objects, int(i), corridor, settings, side) if s[i] > 0 or inside else None

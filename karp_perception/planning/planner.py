@@ -50,6 +50,7 @@ class PlannerSettings(Settings):
     speed_limit: float = setting(13.9, "where neither route nor map says", unit="m/s", low=0.0, high=70.0)
     lateral_margin: float = setting(0.25, "kept free on either side of the vehicle", unit="m", low=0.0, high=2.0)
     comfort_stop: float = setting(2.0, "deceleration when nothing is known any more", unit="m/s2", low=0.1, high=6.0)
+    harmless: float = setting(1.0, "where less is needed, a moment's wait is harmless", unit="m/s2", low=0.0, high=6.0)
     farthest_route: float = setting(8.0, "a route farther away is not followed", unit="m", low=0.5, high=100.0)
     return_time: float = setting(3.0, "for coming back to the route", unit="s", low=0.5, high=20.0)
     return_distance: float = setting(12.0, "and at least", unit="m", low=2.0, high=100.0)
@@ -150,7 +151,9 @@ class Planner:
         approach = self._approach(line, speed) if route else Approach()
         corridor = Corridor(line, self.vehicle, settings.lateral_margin, length, approach)
         found = find_hazards(objects or Objects.empty(), obstacles or Boxes.empty(), corridor, settings.hazards)
-        urgent = [needed_deceleration(h.gap, speed - h.speed) > settings.comfort_stop for h in found]
+        needed = [needed_deceleration(h.gap, speed - h.speed) for h in found]
+        urgent = [n > settings.comfort_stop for n in needed]
+        found = [replace(h, firm=h.firm and n > settings.harmless) for h, n in zip(found, needed, strict=True)]
         hazards = self._memory.filtered(found, urgent, ego, dt)
         started = self._started(dt)
         bound = speed_bound(line, approach, speed, limit, settings.limits)

@@ -34,6 +34,7 @@ class MotionSettings(Settings):
     moving_vehicle: float = setting(0.5, "probability that a vehicle moves when first seen", low=0.0, high=1.0)
     moving_pedestrian: float = setting(0.7, "the same of pedestrians and two-wheelers", low=0.0, high=1.0)
     moving_unknown: float = setting(0.1, "the same of an obstacle without a class", low=0.0, high=1.0)
+    moving_part: float = setting(0.8, "the same of what appears in a moving body", low=0.0, high=1.0)
     starts: float = setting(0.05, "how often a standing thing starts to move", unit="1/s", low=0.0, high=5.0)
     stops: float = setting(0.1, "how often a moving thing comes to stand", unit="1/s", low=0.0, high=5.0)
     start_speed: float = setting(2.0, "standard deviation of the speed of what just started", unit="m/s", low=0.1)
@@ -72,10 +73,20 @@ class Motion:
     moving: np.ndarray
 
     @classmethod
-    def born(cls, position: np.ndarray, covariance: np.ndarray, speed: np.ndarray, moving: np.ndarray) -> Motion:
-        """New tracks at `position` (N, 2) with covariance (N, 2, 2), speed deviation (N,) and odds to move (N,)."""
+    def born(
+        cls,
+        position: np.ndarray,
+        covariance: np.ndarray,
+        speed: np.ndarray,
+        moving: np.ndarray,
+        velocity: np.ndarray | None = None,
+    ) -> Motion:
+        """New tracks at `position` (N, 2) with covariance (N, 2, 2), speed deviation (N,) and odds to move (N,).
+
+        `velocity` (N, 2) is what is to be expected of those that move; none by default.
+        """
         n = len(position)
-        mean = np.concatenate([position, np.zeros((n, 2))], axis=1)
+        mean = np.concatenate([position, np.zeros((n, 2)) if velocity is None else velocity], axis=1)
         full = np.zeros((n, 4, 4))
         full[:, :2, :2] = covariance
         full[:, 2:, 2:] = speed[:, None, None] ** 2 * _EYE

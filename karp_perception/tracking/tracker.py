@@ -14,6 +14,7 @@ from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.validation import as_stamp
 from karp_perception.tracking import association
 from karp_perception.tracking.association import Pairs
+from karp_perception.tracking.bodies import Bodies, BodySettings, moving_bodies
 from karp_perception.tracking.motion import Motion, MotionSettings
 from karp_perception.tracking.prediction import PredictionSettings, constant_velocity_paths
 from karp_perception.tracking.tracks import Tracks
@@ -29,6 +30,7 @@ class TrackerSettings(Settings):
 
     motion: MotionSettings = nested(MotionSettings)
     prediction: PredictionSettings = nested(PredictionSettings)
+    bodies: BodySettings = nested(BodySettings)
     face_deviation: float = setting(0.12, "of a visible face of an obstacle", unit="m", low=0.01, high=2.0)
     side_deviation: float = setting(0.2, "of an obstacle's end seen from beside", unit="m", low=0.01, high=2.0)
     cut_deviation: float = setting(0.4, "of an end that is no real one, as part of the extent", low=0.0, high=2.0)
@@ -249,7 +251,7 @@ class Tracker:
         free = np.flatnonzero(~used)
         position_noise = np.tile(4 * settings.side_deviation**2 * np.eye(2), (len(free), 1, 1))
         yaw_noise = np.full(len(free), settings.obstacle_yaw_deviation**2)
-        self._start(boxes[free], position_noise, yaw_noise, np.zeros(len(free)))
+        self._start(boxes[free], position_noise, yaw_noise, np.zeros(len(free)), skyline.sensor)
         return np.r_[seen, np.ones(len(free), bool)], np.r_[index, free]
 
     def _join_extent(self, pairs: Pairs, boxes: Boxes) -> None:
@@ -309,12 +311,30 @@ class Tracker:
         position = np.maximum(boxes.variance[:, :2], 1e-4)
         return position[:, :, None] * np.eye(2), np.maximum(boxes.variance[:, 6], 1e-4)
 
-    def _start(self, boxes: Boxes, noise: np.ndarray, yaw_noise: np.ndarray, existence: np.ndarray) -> None:
-        """New tracks of boxes nobody claimed."""
+    def _start(
+        self,
+        boxes: Boxes,
+        noise: np.ndarray,
+        yaw_noise: np.ndarray,
+        existence: np.ndarray,
+        sensor: np.ndarray | None = None,
+    ) -> None:
+        """New tracks of boxes nobody claimed; parts, seen from `sensor`, have the motion of the body they belong to."""
         if len(boxes) == 0:
             return
         prior = self._priors[boxes.label]
-        motion = Motion.born(boxes.center[:, :2], noise, prior[:, 0], prior[:, 2])
+        speed, moving, velocity = prior[:, 0], prior[:, 2], np.zeros((len(boxes), 2))
+        if sensor is not None:
+            speed, moving = speed.copy(), moving.copy()
+            planar, bodies = self._moving_bodies(sensor)
+            part_of = bodies.around(boxes)
+            part = np.flatnonzero(part_of >= 0)
+            row = bodies.row[part_of[part]]
+            variance = 0.5 * np.trace(planar[row, 2:, 2:], axis1=1, axis2=2)
+            velocity[part] = bodies.box.velocity[part_of[part]]
+            speed[part] = np.sqrt(self.settings.motion.start_speed**2 + variance)
+            moving[part] = self.settings.motion.moving_part
+        motion = Motion.born(boxes.center[:, :2], noise, speed, moving, velocity)
         rows = np.arange(len(boxes))
         ids = self._next_id + rows
         self._next_id += len(boxes)
@@ -322,6 +342,13 @@ class Tracker:
         self._tracks = self._tracks.joined(born)
         known = np.flatnonzero(np.isfinite(boxes.velocity).all(axis=1))
         self._join_velocity(len(self._tracks) - len(boxes) + known, boxes, known)
+
+    def _moving_bodies(self, sensor: np.ndarray) -> tuple[np.ndarray, Bodies]:
+        """Planar covariance (N, 4, 4) of the tracks, and the bodies of those that move and are seen."""
+        tracks, settings = self._tracks, self.settings
+        _, planar = tracks.planar()
+        bodies = moving_bodies(tracks.boxes(), planar, tracks.whole, sensor, settings.bodies)
+        return planar, bodies.take((tracks.unseen == 0)[bodies.row] & tracks.confirmed[bodies.row])
 
     def _believe(self, rows: np.ndarray, likelihood: np.ndarray) -> None:
         """Existence after a match: the surer, the better it fits where the track was expected (Blackman's score)."""
