@@ -59,7 +59,7 @@ def fit_directions(xy: np.ndarray, starts: np.ndarray, settings: BoxFitSettings)
     direction = np.zeros(len(starts))
     for offsets in (np.arange(settings.directions) * step, _FINER * step):
         score = _closeness(x, y, starts, counts, direction + offsets[:, None], settings.closeness)
-        direction += offsets[np.argmax(score, axis=0)]
+        direction += offsets[np.argmax(np.ascontiguousarray(score.T), axis=1)]
     return direction
 
 

@@ -113,16 +113,14 @@ class CellGrid:
         self._bands = self._link_bands()
         self._occupied = np.zeros((self.side, self.side), np.uint8)
 
-    def _link_bands(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(kernel that closes a gap, mask of where it is used) for every gap but none."""
+    def _link_bands(self) -> list[np.ndarray]:
+        """Masks of where gaps of 1, 2, 3... cells are closed."""
         s = self.settings
         axis = (np.arange(self.side, dtype=np.float32) + 0.5 - self.side / 2) * s.cell
         distance = np.hypot(axis[:, None], axis[None, :])
         gap = np.minimum(np.radians(s.link_angle) * distance, s.max_link)
         cells = np.where(distance < s.near, 0, np.ceil(gap / s.cell)).astype(np.int32)
-        gaps = [int(n) for n in np.unique(cells) if n > 0]
-        # Cells grown by a gap towards one side touch when they were so many empty cells apart.
-        return [(np.ones((n + 1, n + 1), np.uint8), (cells == n).astype(np.uint8)) for n in gaps]
+        return [(cells == n).astype(np.uint8) for n in range(1, int(cells.max()) + 1)]
 
     def link(self, columns: Columns) -> Cells:
         """Groups of columns, all within the reach of the grid. There must be at least one."""
@@ -146,14 +144,16 @@ class CellGrid:
 
     def _labels(self, index: np.ndarray) -> np.ndarray:
         """(C,) label of the connected region that each occupied cell lies in; linked over gaps by range."""
-        image = self._occupied
-        image.fill(0)
-        image.reshape(-1)[index] = 1
-        linked = image.copy()
-        for kernel, mask in self._bands:
-            grown = cv2.dilate(image, kernel, anchor=(len(kernel) - 1, len(kernel) - 1))
-            cv2.bitwise_or(linked, cv2.bitwise_and(grown, mask, dst=grown), dst=linked)
-        _, labels = cv2.connectedComponents(linked, connectivity=8, ltype=cv2.CV_32S)
+        grown = self._occupied
+        grown.fill(0)
+        grown.reshape(-1)[index] = 1
+        linked = grown.copy()
+        # Cells grown by a gap towards one side touch when they were so many empty cells apart.
+        for mask in self._bands:
+            grown[1:] |= grown[:-1]
+            grown[:, 1:] |= grown[:, :-1]
+            linked |= grown & mask
+        _, labels = cv2.connectedComponentsWithAlgorithm(linked, 8, cv2.CV_32S, cv2.CCL_GRANA)
         return labels.reshape(-1)[index]
 
     def _linked_in_depth(self, label: np.ndarray, cell: np.ndarray, columns: Columns) -> np.ndarray:

@@ -119,9 +119,8 @@ class GroundEstimator:
         self.settings = settings or GroundSettings()
         self.grid = PolarGrid(self.settings)
         d = np.diff(self.grid.middle, prepend=0.0)
-        self._transition = np.array([_transition(step) for step in d])
-        self._growth = self.settings.grade_sigma**2 * np.stack([d**3 / 3, d**2 / 2, d], axis=1)[:, :, None]
-        self._cross = self.settings.cross_sigma * self.grid.middle * (2 * np.pi / self.grid.sectors)
+        self._transition = np.array([_transition(step, self.settings.grade_sigma**2) for step in d])
+        self._cross_variance = (self.settings.cross_sigma * self.grid.middle * (2 * np.pi / self.grid.sectors)) ** 2
 
     def estimate(self, z: np.ndarray, bins: np.ndarray, distance: np.ndarray) -> GroundSurface:
         """The ground below points of `base_link`: (N,) float32 z in m, bins and ranges as `grid.locate` gives them."""
@@ -186,20 +185,21 @@ class GroundEstimator:
         # A bin that holds something tall or ends at its sides must agree with what is known; others may teach.
         trust = np.where(tall | ~self._supported(residual[0], occupied), 0.2, 1.0)
         doubt = np.where(tall, 4.0, 1.0) * noise
-        offset = at - grid.middle[:, None]
-        # Where there is no point, nothing is within reach of the gate.
-        residual = np.where(occupied, residual, _OUT_OF_REACH)
-        # Rows: height h, slope g, and their covariances hh, hg, gg.
-        state = np.zeros((5, grid.sectors))
-        state[2], state[4] = s.height_sigma**2 / 4, s.tilt_sigma**2
+        # Of every candidate: height (where there is none, nothing is within reach) and place along the bin.
+        measured = np.empty((grid.rings, len(at), 2, grid.sectors))
+        measured[:, :, 0] = np.where(occupied, residual, _OUT_OF_REACH).swapaxes(0, 1)
+        measured[:, :, 1] = (at - grid.middle[:, None]).swapaxes(0, 1)
+        # Rows: height h, slope g, their covariances hh, hg, gg, and 1, with which states are averaged.
+        state = np.zeros((6, grid.sectors))
+        state[2], state[4], state[5] = s.height_sigma**2 / 4, s.tilt_sigma**2, 1.0
         states = np.empty((grid.rings, *state.shape))
         for k in range(grid.rings):
             state = self._transition[k] @ state
-            state[2:] += self._growth[k]
             if any_point[k]:
                 reach = s.gate * np.sqrt(state[2] + noise)
-                error = residual[:, k] - state[0] - offset[:, k] * state[1]
-                e, o = _lowest_above(-2 * s.step - reach, error, offset[:, k])
+                candidates = measured[k]
+                candidates[:, 0] -= state[0] + candidates[:, 1] * state[1]
+                e, o = _lowest_above(-2 * s.step - reach, candidates)
                 ground = e <= s.step + trust[k] * reach
                 cross = state[2:4] + o * state[3:5]
                 gain = cross * (ground / (cross[0] + o * cross[1] + doubt[k]))
@@ -207,7 +207,7 @@ class GroundEstimator:
                 np.minimum(np.maximum(state[1], -s.max_slope), s.max_slope, out=state[1])
                 state[2:4] -= gain[0] * cross
                 state[4] -= gain[1] * cross[1]
-            state = states[k] = _shared(state, self._cross[k])
+            state = _shared(state, self._cross_variance[k], out=states[k])
         return GroundSurface(grid, plane, states[:, 0], states[:, 1], np.sqrt(states[:, 2]))
 
     def _supported(self, residual: np.ndarray, occupied: np.ndarray) -> np.ndarray:
@@ -232,39 +232,46 @@ class GroundEstimator:
         return sides[0] & sides[1]
 
 
-def _transition(d: float) -> np.ndarray:
-    """(5, 5) what d m along a sector make of height, slope and their covariances hh, hg, gg."""
-    return np.array([[1, d, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 2 * d, d * d], [0, 0, 0, 1, d], [0, 0, 0, 0, 1.0]])
+def _transition(d: float, q: float) -> np.ndarray:
+    """(6, 6) what d m along a sector make of height, slope, covariances hh, hg, gg and 1; q: slope's variance a m."""
+    T = np.eye(6)
+    T[0, 1] = T[3, 4] = d
+    T[2, 3:5] = 2 * d, d * d
+    T[2:5, 5] = q * d**3 / 3, q * d**2 / 2, q * d
+    return T
 
 
-def _lowest_above(down: np.ndarray, error: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(error, offset) of the first candidate (C, sectors) whose error is above `down`; _OUT_OF_REACH if there is none."""
-    possible = error > down
+def _lowest_above(down: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """(2, sectors) the first of candidates (C, 2, sectors) whose error, [:, 0], is above `down`.
+
+    _OUT_OF_REACH where there is none.
+    """
+    possible = candidates[:, 0] > down
     if possible[0].all():
-        return error[0], offset[0]
-    e, o = np.full(len(down), _OUT_OF_REACH), offset[-1]
-    for i in range(len(error) - 1, -1, -1):
-        e, o = np.where(possible[i], error[i], e), np.where(possible[i], offset[i], o)
-    return e, o
+        return candidates[0]
+    found = _OUT_OF_REACH
+    for i in range(len(candidates) - 1, -1, -1):
+        found = np.where(possible[i], candidates[i], found)
+    return found
 
 
-def _shared(state: np.ndarray, cross: float) -> np.ndarray:
-    """States (5, sectors) after those sectors that know little have taken over from their neighbours.
+def _shared(state: np.ndarray, cross: float, out: np.ndarray) -> np.ndarray:
+    """States (6, sectors) after those sectors that know little have taken over from their neighbours, in `out`.
 
     A mean of state and covariance: neighbours see the same ground, so their information is averaged, not added. Weights
     fall with the square of the variance, else a neighbour that knows nothing would still blur what is known. `cross`:
-    deviation of the height from sector to sector, m.
+    variance of the height from sector to sector, m2.
     """
-    far = state[2] + cross**2
+    far = state[2] + cross
     own, other = 1.0 / np.square(state[2]), 0.25 / np.square(far)
-    # Columns one wider on both sides: the last sector is the first one's neighbour. The last row sums the weights.
+    # Columns one wider on both sides: the last sector is the first one's neighbour.
     wide = np.empty((6, state.shape[1] + 2))
     lent = wide[:, 1:-1]
-    np.multiply(state, other, out=lent[:5])
+    np.multiply(state, other, out=lent)
     np.multiply(far, other, out=lent[2])
-    lent[5] = other
     wide[:, 0], wide[:, -1] = wide[:, -2], wide[:, 1]
-    total = wide[:, :-2] + wide[:, 2:]
-    total[:5] += state * own
-    total[5] += own
-    return total[:5] / total[5]
+    np.multiply(state, own, out=out)
+    out += wide[:, :-2]
+    out += wide[:, 2:]
+    out /= out[5].copy()  # the sum of the weights
+    return out

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import sparse
 
 from karp_perception.core import CameraFrame, DistortionModel, InvalidInput, LidarSweep, SensorFrame
 from karp_perception.detection.model.config import ModelConfig
@@ -178,35 +179,50 @@ def canvas_of(sweep: LidarSweep, config: ModelConfig) -> np.ndarray:
     across = (sweep.points[:, 0] - np.float32(config.x_range_m[0])) * np.float32(1 / config.cell_m)
     along = (sweep.points[:, 1] - np.float32(config.y_range_m[0])) * np.float32(1 / config.cell_m)
     inside = np.flatnonzero((across >= 0) & (across < nx) & (along >= 0) & (along < ny))
-    across, along = across.take(inside), along.take(inside)
-    z, intensity = sweep.points[:, 2].take(inside), sweep.points[:, 3].take(inside)
-    cell = across.astype(np.intp) * ny + along.astype(np.intp)
-    ground = ground_height(cell, z, config).ravel()
-    height = z - ground.take(cell)
+    cell = across.take(inside).astype(np.int32)
+    cell *= ny
+    cell += along.take(inside).astype(np.int32)
+    points = sweep.points.take(inside, axis=0)
+    ground = ground_height(cell, points[:, 2], config).ravel()
+    height = points[:, 2] - ground.take(cell)
     level = _bin_of(height, edges)
-    counts = np.bincount(cell * (bins + 2) + level, minlength=cells * (bins + 2)).reshape(cells, bins + 2)[:, 1:-1]
-    # Points below and above all bins go to a cell of their own, which is cut off.
+    index = cell * np.intp(bins + 2)
+    index += level
+    counts = np.bincount(index, minlength=cells * (bins + 2)).reshape(cells, bins + 2)
+    # Points below and above all bins go to a cell of their own, which is not read.
     cell[(level == 0) | (level > bins)] = cells
-    total = np.bincount(cell, minlength=cells + 1)[:-1]
-    filled = np.flatnonzero(total)
-    share = 1.0 / total[filled]
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(cell, values, cells + 1)[filled] * share
-
-    highest = np.full(cells + 1, edges[0])
+    highest = np.full(cells + 1, -np.inf, np.float32)
     np.maximum.at(highest, cell, height)
+    filled = np.flatnonzero(highest[:-1] > -np.inf)
+    counts = counts[filled, 1:-1]
+    total, ground = counts.sum(axis=1), ground[filled].astype(np.float64)
+    values = points.astype(np.float64)
+    np.clip(values[:, 3], 0.0, 1.0, out=values[:, 3])
+    x, y, z, intensity = (_sums(cell, values, cells + 1)[filled] / total[:, None]).T
+
     canvas = np.zeros((config.canvas_channels, cells), np.float32)
-    canvas[:bins, filled] = _COUNTS[np.minimum(counts[filled], len(_COUNTS) - 1)].T
+    canvas[:bins, filled] = _COUNTS.take(np.minimum(counts, len(_COUNTS) - 1)).T
     canvas[bins, filled] = 0.5 * highest[filled]
-    canvas[bins + 1, filled] = 0.5 * mean(height)
-    canvas[bins + 2, filled] = 0.5 * ground[filled]
-    canvas[bins + 3, filled] = mean(np.clip(intensity, 0.0, 1.0))
-    canvas[bins + 4, filled] = 2.0 * (mean(across) - filled // ny) - 1.0
-    canvas[bins + 5, filled] = 2.0 * (mean(along) - filled % ny) - 1.0
+    canvas[bins + 1, filled] = 0.5 * (z - ground)
+    canvas[bins + 2, filled] = 0.5 * ground
+    canvas[bins + 3, filled] = intensity
+    canvas[bins + 4, filled] = 2.0 * ((x - config.x_range_m[0]) / config.cell_m - filled // ny) - 1.0
+    canvas[bins + 5, filled] = 2.0 * ((y - config.y_range_m[0]) / config.cell_m - filled % ny) - 1.0
     if sweep.time is not None:
-        canvas[bins + 6, filled] = 10.0 * mean(np.clip(sweep.time.take(inside), -1.0, 1.0))
+        seconds = np.bincount(cell, sweep.time.take(inside).clip(-1.0, 1.0), cells + 1)
+        canvas[bins + 6, filled] = 10.0 * seconds[filled] / total
     return canvas.reshape(-1, nx, ny)
+
+
+def _sums(group: np.ndarray, rows: np.ndarray, groups: int) -> np.ndarray:
+    """(groups, K) sums of the rows (N, K) of each group (N,).
+
+    A product with the sparse matrix that has a one for each row: all columns in one pass, where `bincount` takes one
+    pass for each.
+    """
+    count = len(group)
+    ones = sparse.csc_array((np.ones(count), group, np.arange(count + 1, dtype=group.dtype)), shape=(groups, count))
+    return ones @ rows
 
 
 _GROUND_COARSE_M = 3.2
@@ -235,9 +251,10 @@ def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.nd
     coarse = _coarse(config)
     mx, my = -(-nx // coarse), -(-ny // coarse)
     levels = round((_GROUND_HIGH_M - _GROUND_LOW_M) / _GROUND_STEP_M)
-    level = np.clip((z - np.float32(_GROUND_LOW_M)) * np.float32(1 / _GROUND_STEP_M), 0, levels - 1).astype(np.intp)
-    square_of = ((np.arange(nx) // coarse)[:, None] * my + np.arange(ny) // coarse).ravel()
-    index = square_of.take(cell) * levels + level
+    level = ((z - np.float32(_GROUND_LOW_M)) * np.float32(1 / _GROUND_STEP_M)).clip(0, levels - 1).astype(np.intp)
+    first_of = (((np.arange(nx) // coarse)[:, None] * my + np.arange(ny) // coarse) * levels).ravel()
+    index = first_of.take(cell)
+    index += level
     count = np.bincount(index, minlength=mx * my * levels).reshape(-1, levels)
     running = count.cumsum(axis=1)
     total = running[:, -1]
@@ -278,7 +295,7 @@ def _bin_of(height: np.ndarray, edges: np.ndarray) -> np.ndarray:
     level = np.zeros(len(height), np.uint8)
     for edge in edges:
         level += height >= edge
-    return level.astype(np.intp)
+    return level
 
 
 def _coarse(config: ModelConfig) -> int:
