@@ -68,13 +68,13 @@ def detections_bytes(boxes: Boxes, stamp_ns: int, ids: np.ndarray | None = None)
     return cdr.message()
 
 
-def _unturned(values: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[bytes]:
+def _unturned(values: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[memoryview]:
     """Entries of score 0 that hold values (N, 2 or 3) in their position."""
     poses = pose_rows(values, np.zeros(len(values)))
     return _entries(np.zeros(len(values)), poses, places, variance)
 
 
-def _entries(score: np.ndarray, poses: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[bytes]:
+def _entries(score: np.ndarray, poses: np.ndarray, places: np.ndarray, variance: np.ndarray | None) -> list[memoryview]:
     """Of vision_msgs/ObjectHypothesisWithPose, what follows its class: score, pose, covariance with some `places`."""
     fields = np.zeros((len(poses), 1 + 7 + 36))
     fields[:, 0], fields[:, 1:8] = score, poses

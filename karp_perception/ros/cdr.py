@@ -25,12 +25,12 @@ class Cdr:
     """Fields of a message in order, each aligned."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self._bytes = bytearray(_ENCAPSULATION)
 
-    def aligned(self, size: int, values: bytes) -> None:
+    def aligned(self, size: int, values: bytes | memoryview) -> None:
         """Bytes of fields that start at a multiple of `size` bytes and have no gaps but their own."""
         data = self._bytes
-        data += _GAPS[-len(data) % size]
+        data += _GAPS[(len(_ENCAPSULATION) - len(data)) % size]
         data += values
 
     def put(self, code: str, *values: float) -> None:
@@ -44,18 +44,22 @@ class Cdr:
     def array(self, values: np.ndarray) -> None:
         """Numbers of an array in order; without any, not even a gap."""
         if values.size:
-            self.aligned(values.itemsize, np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+            self.aligned(values.itemsize, _little_endian(values))
 
     def message(self) -> bytes:
         """All of it as a serialised message."""
-        return _ENCAPSULATION + bytes(self._bytes)
+        return bytes(self._bytes)
 
 
-def rows(values: np.ndarray) -> list[bytes]:
+def rows(values: np.ndarray) -> list[memoryview]:
     """The bytes of each row of an array (N, ...) of numbers."""
-    values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    data, step = values.tobytes(), values.itemsize * int(np.prod(values.shape[1:]))
+    data = _little_endian(values)
+    step = values.itemsize * int(np.prod(values.shape[1:]))
     return [data[i * step : (i + 1) * step] for i in range(len(values))]
+
+
+def _little_endian(values: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def stamp_bytes(stamp_ns: int) -> bytes:

@@ -8,6 +8,7 @@ screen.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -49,6 +50,12 @@ _FACE_CORNERS = np.array([
     [0, 2, 1], [0, 3, 2], [4, 5, 6], [4, 6, 7], [0, 1, 5], [0, 5, 4],
     [1, 2, 6], [1, 6, 5], [2, 3, 7], [2, 7, 6], [3, 0, 4], [3, 4, 7],
 ]).ravel()  # fmt: skip
+
+_FIXED = struct.Struct("<3d4d3d4f2iB")  # pose, scale, color, lifetime, frame_locked
+_NO_TEXTURE = struct.pack("<IB3x II IB3x IB3x II", 1, 0, 0, 0, 1, 0, 1, 0, 0, 0)
+"""texture_resource; header, format and data of the texture; uv_coordinates."""
+_NO_MESH = struct.pack("<IB3x IB3x IB", 1, 0, 1, 0, 0, 0)
+"""mesh_resource; name and data of mesh_file; mesh_use_embedded_materials."""
 
 Color = tuple[float, float, float]
 
@@ -128,44 +135,37 @@ class MarkerDrawing:
         cdr.aligned(4, self._header)
         cdr.string(marker.namespace)
         cdr.put("i", number, marker.kind, marker.action)
-        cdr.put("d", *marker.position, 0.0, 0.0, 0.0, 1.0, *marker.scale)
-        cdr.put("f", *marker.color)
-        cdr.put("i", 0, 0)  # lifetime: until it is deleted
-        cdr.put("B", 0)  # frame_locked
-        cdr.put("I", len(marker.points))
-        cdr.array(np.asarray(marker.points, "<f8"))
-        cdr.put("I", len(marker.colors))
-        cdr.array(np.asarray(marker.colors, "<f4"))
-        cdr.string("")  # texture_resource
-        cdr.aligned(4, header_bytes(0, ""))  # texture: header, format, data
-        cdr.string("")
-        cdr.put("I", 0)
-        cdr.put("I", 0)  # uv_coordinates
+        orientation, lifetime, locked = (0.0, 0.0, 0.0, 1.0), (0, 0), 0  # it stays until it is deleted
+        fields = *marker.position, *orientation, *marker.scale, *marker.color, *lifetime, locked
+        cdr.aligned(8, _FIXED.pack(*fields))
+        for values, kind in ((marker.points, "<f8"), (marker.colors, "<f4")):
+            cdr.put("I", len(values))
+            cdr.array(values.astype(kind, copy=False))
+        cdr.aligned(4, _NO_TEXTURE)
         cdr.string(marker.text)
-        cdr.string("")  # mesh_resource
-        cdr.string("")  # mesh_file: name, data
-        cdr.put("I", 0)
-        cdr.put("B", 0)  # mesh_use_embedded_materials
+        cdr.aligned(4, _NO_MESH)
 
     def _add(self, marker: _Marker) -> None:
         self._markers.append(marker)
 
     def _edges(self, namespace: str, boxes: Boxes) -> None:
-        for color, of in _by_color(boxes):
-            points = of.corners()[:, _EDGE_CORNERS].reshape(-1, 3)
+        corners = boxes.corners()
+        for color, rows in _by_color(boxes.label):
+            points = corners[rows][:, _EDGE_CORNERS].reshape(-1, 3)
             self._add(_Marker(namespace, _LINE_LIST, (*color, _EDGES), (_EDGE_WIDTH, 0.0, 0.0), points=points))
 
     def _faces(self, namespace: str, boxes: Boxes) -> None:
-        for color, of in _by_color(boxes):
-            points = of.corners()[:, _FACE_CORNERS].reshape(-1, 3)
+        corners = boxes.corners()
+        for color, rows in _by_color(boxes.label):
+            points = corners[rows][:, _FACE_CORNERS].reshape(-1, 3)
             self._add(_Marker(namespace, _TRIANGLE_LIST, (*color, _FILLED), (1.0, 1.0, 1.0), points=points))
 
     def _velocities(self, namespace: str, boxes: Boxes) -> None:
-        moving = boxes[np.hypot(*boxes.velocity.T) > _MOVING_SPEED]  # false for NaN
-        for color, of in _by_color(moving):
-            points = np.repeat(of.center[:, None], 2, axis=1)
-            points[:, 1, :2] += _VELOCITY_SECONDS * of.velocity
-            points = points.reshape(-1, 3)
+        moving = np.flatnonzero(np.hypot(*boxes.velocity.T) > _MOVING_SPEED)  # not for NaN
+        ends = np.repeat(boxes.center[moving, None], 2, axis=1)
+        ends[:, 1, :2] += _VELOCITY_SECONDS * boxes.velocity[moving]
+        for color, rows in _by_color(boxes.label[moving]):
+            points = ends[rows].reshape(-1, 3)
             self._add(_Marker(namespace, _LINE_LIST, (*color, 1.0), (_LINE_WIDTH, 0.0, 0.0), points=points))
 
     def _texts(self, namespace: str, boxes: Boxes, texts: list[str]) -> None:
@@ -194,8 +194,8 @@ class MarkerDrawing:
         self._add(_Marker("predictions", _LINE_LIST, scale=scale, points=points, colors=colors))
 
 
-def _by_color(boxes: Boxes) -> Iterator[tuple[Color, Boxes]]:
-    """The boxes of each colour."""
-    colors = [_BY_LABEL.get(label, _OBSTACLE) for label in boxes.label.tolist()]
+def _by_color(labels: np.ndarray) -> Iterator[tuple[Color, list[int]]]:
+    """The rows of labels (N,) that have the same colour, by colour."""
+    colors = [_BY_LABEL.get(label, _OBSTACLE) for label in labels.tolist()]
     for color in dict.fromkeys(colors):
-        yield color, boxes[[i for i, c in enumerate(colors) if c == color]]
+        yield color, [i for i, other in enumerate(colors) if other == color]

@@ -7,14 +7,16 @@ carried by the message: `age`, `unseen`, `obstacle_index`, and the correlation o
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from karp_perception.core import Boxes, InvalidInput, Objects
 from karp_perception.core.classes import autoware_label, class_from_autoware
 from karp_perception.ros.box_messages import detections_bytes
-from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
+from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows
 from karp_perception.ros.primitives import NANOSECONDS, Message, get_position, get_stamp, get_yaw
 
 BOUNDING_BOX, CYLINDER, POLYGON = 0, 1, 2
@@ -37,50 +39,56 @@ def track_id_of(uuid: np.ndarray) -> int:
     return (int.from_bytes(bytes(bytearray(uuid)), "big") & _ID_MASK) or 1
 
 
+# Parts of a PredictedObject and a PredictedPath in which every gap is known: they start at multiples of 4.
+_EXISTENCE = np.dtype(
+    [("probability", "<f4"), ("classes", "<u4"), ("label", "u1"), ("gap", "V3"), ("class_probability", "<f4")]
+)
+_PATH_END = np.dtype([("seconds", "<i4"), ("nanoseconds", "<u4"), ("probability", "<f4")])
+_SHAPE = struct.pack("<B3xI", BOUNDING_BOX, 0)  # no footprint
+
+
 def objects_bytes(objects: Objects, stamp_ns: int) -> bytes:
     """Serialised autoware_perception_msgs/PredictedObjects of tracked objects."""
-    boxes, n = objects.boxes, len(objects)
-    present = pose_rows(boxes.center, boxes.yaw)
-    kinematics = rows(_kinematics(objects, present))
-    paths = _with_present(objects, present)
-    sizes, uuids = rows(boxes.size), [track_uuid(number).tobytes() for number in objects.track_id.tolist()]
-    labels, scores = boxes.label.tolist(), boxes.score.tolist()
-    probabilities, points = objects.predicted_probability.tolist(), objects.predicted.shape[2] + 1
-    step = stamp_bytes(round(objects.prediction_step * NANOSECONDS))
+    boxes, (n, k, points) = objects.boxes, objects.predicted.shape[:3]
+    uuids = [track_uuid(number).tobytes() for number in objects.track_id.tolist()]
+    existence = np.zeros(n, _EXISTENCE)
+    existence["probability"], existence["classes"], existence["class_probability"] = boxes.score, 1, 1.0
+    existence["label"] = [autoware_label(label) for label in boxes.label.tolist()]
+    ends = np.zeros(n * k, _PATH_END)
+    ends["seconds"], ends["nanoseconds"] = divmod(round(objects.prediction_step * NANOSECONDS), NANOSECONDS)
+    ends["probability"] = objects.predicted_probability.ravel()
+    columns = zip(uuids, rows(existence), rows(_kinematics(objects)), rows(boxes.size), strict=True)
+    paths = iter(zip(rows(_paths_from_present(objects)), rows(ends), strict=True))
 
     cdr = Cdr()
     cdr.aligned(4, header_bytes(stamp_ns, boxes.frame))
     cdr.put("I", n)
-    for i in range(n):
-        cdr.aligned(1, uuids[i])
-        cdr.put("f", scores[i])
-        cdr.put("I", 1)  # classification
-        cdr.put("B", autoware_label(labels[i]))
-        cdr.put("f", 1.0)
-        cdr.aligned(8, kinematics[i])
-        cdr.put("I", len(probabilities[i]))
-        for path, probability in zip(rows(paths[i]), probabilities[i], strict=True):
-            cdr.put("I", points)
-            cdr.aligned(8, path)
-            cdr.aligned(4, step)
-            cdr.put("f", probability)
-        cdr.put("B", BOUNDING_BOX)
-        cdr.put("I", 0)  # footprint
-        cdr.aligned(8, sizes[i])
+    for uuid, exists, kinematics, size in columns:
+        cdr.aligned(1, uuid)
+        cdr.aligned(4, exists)
+        cdr.aligned(8, kinematics)
+        cdr.put("I", k)
+        for poses, end in islice(paths, k):
+            cdr.put("I", points + 1)
+            cdr.aligned(8, poses)
+            cdr.aligned(4, end)
+        cdr.aligned(4, _SHAPE)
+        cdr.aligned(8, size)
     return cdr.message()
 
 
-def _with_present(objects: Objects, present: np.ndarray) -> np.ndarray:
-    """(N, K, 1 + T, 7) poses of the predicted paths, which begin where the object is now."""
-    n, k, points = objects.predicted.shape[:3]
-    poses = np.empty((n, k, 1 + points, 7))
-    poses[:, :, 0] = present[:, None]
-    poses[:, :, 1:] = pose_rows(objects.predicted[..., :2], objects.predicted[..., 2])
-    poses[:, :, 1:, 2] = objects.boxes.center[:, 2, None, None]
-    return poses
+def _paths_from_present(objects: Objects) -> np.ndarray:
+    """(N * K, 1 + T, 7) poses of the predicted paths, which begin where the object is now."""
+    boxes, predicted = objects.boxes, objects.predicted
+    n, k, points = predicted.shape[:3]
+    course = np.empty((n, k, 1 + points, 4))  # x y z yaw
+    course[:, :, 0, :2], course[:, :, 0, 3] = boxes.center[:, None, :2], boxes.yaw[:, None]
+    course[..., 2] = boxes.center[:, 2, None, None]
+    course[:, :, 1:, [0, 1, 3]] = predicted
+    return pose_rows(course[..., :3], course[..., 3]).reshape(n * k, 1 + points, 7)
 
 
-def _kinematics(objects: Objects, present: np.ndarray) -> np.ndarray:
+def _kinematics(objects: Objects) -> np.ndarray:
     """(N, 127) pose, twist and acceleration (unknown: 0), each followed by its covariance."""
     n = len(objects)
     pose_covariance, twist_covariance = np.zeros((n, 6, 6)), np.zeros((n, 6, 6))
@@ -89,7 +97,7 @@ def _kinematics(objects: Objects, present: np.ndarray) -> np.ndarray:
     twist_covariance[:, :2, :2] = turn.transpose(0, 2, 1) @ objects.covariance[:, 4:, 4:] @ turn
     twist = np.zeros((n, 6))
     twist[:, :2] = np.einsum("nji,nj->ni", turn, objects.boxes.velocity)
-    acceleration = np.zeros((n, 6 + 36))
+    present, acceleration = pose_rows(objects.boxes.center, objects.boxes.yaw), np.zeros((n, 6 + 36))
     return np.column_stack(
         [present, pose_covariance.reshape(n, 36), twist, twist_covariance.reshape(n, 36), acceleration]
     )
