@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karp_perception.core.settings import Settings, setting
+from karp_perception.detection.columns import run_lengths
 
 # The second search goes half a step of the first to both sides. The best so far comes first, so that it wins a draw.
 _FINER = np.array([0, 1, -1, 2, -2, 3, -3, 4, -4]) / 8
@@ -44,22 +45,22 @@ class Rectangles:
 
 def group_of_row(starts: np.ndarray, rows: int) -> np.ndarray:
     """(rows,) index of the group that each row belongs to."""
-    return np.repeat(np.arange(len(starts)), np.diff(starts, append=rows))
+    return np.repeat(np.arange(len(starts)), run_lengths(starts, rows))
 
 
 def fit_directions(xy: np.ndarray, starts: np.ndarray, settings: BoxFitSettings) -> np.ndarray:
     """(M,) direction of each group's rectangle in rad, in [0, pi/2) give or take half a step; xy is (N, 2), m."""
     if not len(starts):
         return np.zeros(0)
-    counts = np.diff(starts, append=len(xy))
+    counts = run_lengths(starts, len(xy))
     # Near the middle of its group: float32 keeps millimetres, and rectangles do not depend on where they stand.
     middle = np.add.reduceat(xy, starts, axis=0) / counts[:, None]
     x, y = np.ascontiguousarray((xy - np.repeat(middle, counts, axis=0)).T, np.float32)
     step = np.pi / 2 / settings.directions
-    direction = np.zeros(len(starts))
+    direction = np.zeros(1)
     for offsets in (np.arange(settings.directions) * step, _FINER * step):
         score = _closeness(x, y, starts, counts, direction + offsets[:, None], settings.closeness)
-        direction += offsets[np.argmax(np.ascontiguousarray(score.T), axis=1)]
+        direction = direction + offsets[np.argmax(np.ascontiguousarray(score.T), axis=1)]
     return direction
 
 
@@ -72,7 +73,7 @@ def bounding_rectangles(
     """
     if not len(starts):
         return Rectangles(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
-    counts = np.diff(starts, append=len(xy))
+    counts = run_lengths(starts, len(xy))
     c, s = np.cos(direction), np.sin(direction)
     low, high = np.empty((len(starts), 2)), np.empty((len(starts), 2))
     x, y = np.ascontiguousarray(xy[:, 0]), np.ascontiguousarray(xy[:, 1])
@@ -97,9 +98,10 @@ def bounding_rectangles(
 def _closeness(
     x: np.ndarray, y: np.ndarray, starts: np.ndarray, counts: np.ndarray, directions: np.ndarray, closest: float
 ) -> np.ndarray:
-    """(A, M) sum over each group's points of 1 / distance to the nearest edge, for its directions (A, M)."""
-    cosine = np.repeat(np.cos(directions).astype(np.float32), counts, axis=1)
-    sine = np.repeat(np.sin(directions).astype(np.float32), counts, axis=1)
+    """(A, M) sum over each group's points of 1 / distance to the nearest edge, for its directions (A, M), or (A, 1) for all."""
+    cosine, sine = np.cos(directions).astype(np.float32), np.sin(directions).astype(np.float32)
+    if directions.shape[1] > 1:
+        cosine, sine = np.repeat(cosine, counts, axis=1), np.repeat(sine, counts, axis=1)
     # Places along the sides of all rectangles, then across.
     place = np.concatenate([x * cosine + y * sine, y * cosine - x * sine])
     to_low = place - np.repeat(np.minimum.reduceat(place, starts, axis=1), counts, axis=1)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from karp_perception.core.settings import Settings, setting
-from karp_perception.detection.columns import Columns, run_starts, stable_order
+from karp_perception.detection.columns import Columns, run_lengths, run_starts, stable_order
 
 # Of the returns of a group in one direction, up to 2 and at most a third are passed over for the outline.
 _OUTLINE_SKIPS, _OUTLINE_SHARE = 2, 3
@@ -128,7 +128,7 @@ class CellGrid:
         index = place[:, 1] * self.side + place[:, 0]
         order = stable_order(index)
         start = run_starts(index[order])
-        column_count = np.diff(start, append=len(order))
+        column_count = run_lengths(start, len(order))
         cell = np.empty(len(order), np.int64)
         cell[order] = np.repeat(np.arange(len(start)), column_count)
         xy = np.stack([np.bincount(cell, column) for column in columns.xy.T], axis=1) / column_count[:, None]
@@ -153,7 +153,7 @@ class CellGrid:
             grown[1:] |= grown[:-1]
             grown[:, 1:] |= grown[:, :-1]
             linked |= grown & mask
-        _, labels = cv2.connectedComponentsWithAlgorithm(linked, 8, cv2.CV_32S, cv2.CCL_GRANA)
+        _, labels = cv2.connectedComponents(linked, connectivity=8, ltype=cv2.CV_32S)
         return labels.reshape(-1)[index]
 
     def _linked_in_depth(self, label: np.ndarray, cell: np.ndarray, columns: Columns) -> np.ndarray:
@@ -174,7 +174,7 @@ def _outline(group: np.ndarray, columns: Columns) -> np.ndarray:
     Where there are more, the very first returns are passed over: they are often a towing hitch, spray, or the glare of
     a lamp on the road, and a single one would turn the box.
     """
-    start = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(columns.direction, prepend=-1) != 0))
+    start = run_starts(group, columns.direction)
     until = np.cumsum(columns.count)
     before = until[start] - columns.count[start]
     points = np.diff(before, append=until[-1])

@@ -60,13 +60,13 @@ class Columns:
         key >>= _POINT_BITS
         column = key >> _HEIGHT_BITS
         start = run_starts(column)
-        end = np.append(start[1:], len(key))
-        count = end - start
+        count = run_lengths(start, len(key))
+        last = start + count - 1
         xy = np.empty((len(start), 2))
         for i, place in enumerate((x, y)):
-            until = np.rint(place * place.dtype.type(_FIXED_POINT)).astype(np.int64).take(point).cumsum()[end - 1]
+            until = np.rint(place * place.dtype.type(_FIXED_POINT)).astype(np.int64).take(point).cumsum()[last]
             xy[:, i] = np.diff(until, prepend=0) / (count * _FIXED_POINT)
-        top = (key[end - 1] & ((1 << _HEIGHT_BITS) - 1)) * height_step
+        top = (key[last] & ((1 << _HEIGHT_BITS) - 1)) * height_step
         column = column[start]
         distance = ((column & ((1 << _DEPTH_BITS) - 1)) + 0.5) * depth
         return cls(column >> _DEPTH_BITS, distance, xy, top, count)
@@ -79,11 +79,21 @@ def stable_order(keys: np.ndarray) -> np.ndarray:
     return key & ((1 << _POINT_BITS) - 1)
 
 
-def run_starts(keys: np.ndarray) -> np.ndarray:
-    """First index of every run of equal keys."""
-    first = np.ones(len(keys), bool)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+def run_starts(*keys: np.ndarray) -> np.ndarray:
+    """First index of every run in which all the keys stay the same."""
+    first = np.ones(len(keys[0]), bool)
+    np.not_equal(keys[0][1:], keys[0][:-1], out=first[1:])
+    for key in keys[1:]:
+        first[1:] |= key[1:] != key[:-1]
     return np.flatnonzero(first)
+
+
+def run_lengths(starts: np.ndarray, rows: int) -> np.ndarray:
+    """Lengths of runs that begin at `starts` and fill all the rows, of at least one."""
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1] = rows - starts[-1]
+    return lengths
 
 
 def direction_of(x: np.ndarray, y: np.ndarray, directions: int) -> np.ndarray:

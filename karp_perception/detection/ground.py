@@ -133,7 +133,8 @@ class GroundEstimator:
     def _candidates(self, z: np.ndarray, bins: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, ...]:
         """Per bin: z and range of the candidates (C, rings, sectors), number of points, and spread of z (m)."""
         grid, shape = self.grid, (self.grid.rings, self.grid.sectors)
-        z_steps = np.clip((z - np.float32(_LOWEST_Z)) * np.float32(1 / _Z_STEP), 0, 65535).astype(np.int64)
+        z_steps = (z - np.float32(_LOWEST_Z)) * np.float32(1 / _Z_STEP)
+        z_steps = np.minimum(np.maximum(z_steps, 0), 65535).astype(np.int64)
         # Bin, height and range in one number: sorting values alone is several times as fast as sorting indices, and
         # the outcome cannot depend on the order of the points.
         range_steps = np.minimum(distance * np.float32(1 / _RING_STEP) * 16, 65535).astype(np.int64)
@@ -215,9 +216,9 @@ class GroundEstimator:
 
         A single beam that meets a car far away looks as flat as ground, but it ends where the car ends.
         """
-        height = np.where(occupied, residual, np.inf)
+        height = np.where(occupied, residual, np.inf).astype(np.float32)
         across = self.grid.middle[:, None] * (np.mean(_SUPPORT_SECTORS) * 2 * np.pi / self.grid.sectors)
-        tolerance = 2 * self.settings.step + self.settings.support_slope * across
+        tolerance = (2 * self.settings.step + self.settings.support_slope * across).astype(np.float32)
         low, high = height - tolerance, height + tolerance
         padded = np.pad(height, ((1, 1), (0, 0)), constant_values=np.inf)
         sides = []

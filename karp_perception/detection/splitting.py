@@ -21,7 +21,7 @@ from karp_perception.detection.box_fit import (
     group_of_row,
 )
 from karp_perception.detection.clusters import Cells
-from karp_perception.detection.columns import Columns, direction_of, run_starts, stable_order
+from karp_perception.detection.columns import Columns, direction_of, run_lengths, run_starts, stable_order
 
 _MAX_CUTS = 9  # halvings of one group
 
@@ -89,19 +89,19 @@ def split(
         direction[names] = _outline_directions(names, xy, group[rows], outline, group[cell_of_outline], fit)
         boxes = bounding_rectangles(xy, starts, direction[names])
         area = boxes.size.prod(axis=1)
-        filled = np.diff(starts, append=len(rows)) * cell_area
+        filled = run_lengths(starts, len(rows)) * cell_area
         bad = (boxes.size[:, 1] > settings.max_width) & (filled < settings.min_fill * area)
         large = np.flatnonzero(area > settings.free_area)
         bad[large] |= free.covered_by(boxes[large], settings.depth) > settings.free_area
         bad &= boxes.size[:, 0] > settings.min_part
+        cut = bad[local]
+        rows, local, xy = rows[cut], local[cut], xy[cut]
         along = np.cos(boxes.yaw)[local] * (xy[:, 0] - boxes.center[local, 0])
         along += np.sin(boxes.yaw)[local] * (xy[:, 1] - boxes.center[local, 1])
-        moved = bad[local] & (along > 0)
         fresh = len(direction) + np.cumsum(bad) - 1
-        group[rows[moved]] = fresh[local[moved]]
+        group[rows] = np.where(along > 0, fresh[local], group[rows])
         # Both halves lie along the whole, should there be no cut left to look at them.
         direction = np.concatenate([direction, direction[names[bad]]])
-        rows = rows[bad[local]]
     return cells.regrouped(group), direction
 
 
