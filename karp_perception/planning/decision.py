@@ -67,7 +67,7 @@ def describe(kind: DecisionKind, hazard: Hazard, speed: float, standing: float) 
     elif hazard.speed < -standing:
         doing = "coming towards us in the path"
     elif hazard.speed < standing:
-        doing = "standing ahead in the path" if hazard.known else "ahead in the path at a speed not known yet"
+        doing = "standing ahead in the path" if hazard.known else "ahead in the path, speed uncertain"
     else:
         doing = f"ahead at {hazard.speed:.1f} m/s"
     word = " for" if kind != DecisionKind.FOLLOW else ""

@@ -13,9 +13,17 @@ from karp_perception.planning.hazards import Hazard, HazardSettings
 
 @dataclass(frozen=True)
 class _Known:
-    """A hazard of an earlier frame: where it is in `odom`, how many frames and s it was seen, s since, if it counted."""
+    """A hazard of an earlier frame.
+
+    Attributes:
+        place, first: (2,) where it is and where it was first, in `odom`.
+        frames, seen: how many frames and how long it was seen, s.
+        unseen: s since then.
+        counted: whether it was ever confirmed.
+    """
 
     place: np.ndarray
+    first: np.ndarray
     frames: int
     seen: float
     unseen: float
@@ -44,12 +52,13 @@ class HazardMemory:
             k = self._recognise(hazard, place, dt, used)
             used.add(k)
             frames, seen = (1, 0.0) if k is None else (self._known[k].frames + 1, self._known[k].seen + dt)
-            counted = k is not None and self._known[k].counted
-            if hazard.track_id is None and seen >= settings.confirm_time:
-                hazard = replace(hazard, known=True)  # it stays where it is
+            first, counted = (place, False) if k is None else (self._known[k].first, self._known[k].counted)
+            stays = float(np.hypot(*(place - first))) < settings.known_deviation * seen
+            if hazard.track_id is None and seen >= settings.confirm_time and stays:
+                hazard = replace(hazard, known=True)
             sure = frames >= settings.confirm_frames and (hazard.firm or seen >= settings.confirm_time)
             counted = counted or sure or not self._started
-            known.append(_Known(place, frames, seen, 0.0, hazard, counted))
+            known.append(_Known(place, first, frames, seen, 0.0, hazard, counted))
             if counted or now:
                 result.append(hazard)
         back = invert_pose(T)
@@ -61,7 +70,7 @@ class HazardMemory:
             travelled = old.hazard.place[0] - float(here[0])
             gap = max(old.hazard.gap - travelled + old.hazard.speed * dt, 0.0)
             hazard = replace(old.hazard, gap=gap, place=(float(here[0]), float(here[1])))
-            known.append(_Known(old.place, old.frames, old.seen, unseen, hazard, True))
+            known.append(_Known(old.place, old.first, old.frames, old.seen, unseen, hazard, True))
             result.append(hazard)
         self._known, self._started = known, True
         return sorted(result, key=Hazard.order)

@@ -32,7 +32,7 @@ class HazardSettings(Settings):
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
     confirm_time: float = setting(0.4, "the same for doubtful hazards, and to know that they stand", unit="s", low=0.0)
-    known_deviation: float = setting(1.0, "deviation from which a speed is not known", unit="m/s", low=0.1, high=10.0)
+    known_deviation: float = setting(1.0, "speed and its deviation below which a thing stands", unit="m/s", low=0.1, high=10.0)
     hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
     range: float = setting(200.0, "farther things are not looked at", unit="m", low=10.0, high=1000.0)
 
@@ -155,6 +155,7 @@ def _tracked(
     along_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", u, covariance, u), 1e-6))
     across_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", left, covariance, left), 1e-6))
     least = settings.speed_significance
+    stands = np.abs(along) + along_deviation < settings.known_deviation
     along = np.where(np.abs(along) > np.maximum(least * along_deviation, settings.slowest), along, 0.0)
     settled = (boxes.label >= 0) | ((objects.age >= settings.settled) & (objects.unseen == 0))
     moves_across = settled & (np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed))
@@ -165,7 +166,7 @@ def _tracked(
         place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
         inside = bool(np.isfinite(gap[i]))
         if inside and not crosses[i]:
-            known = bool(along[i] != 0.0 or along_deviation[i] < settings.known_deviation)
+            known = bool(along[i] != 0.0 or stands[i])
             hazard = Hazard(float(gap[i]), float(along[i]), *identity, place=place, known=known, firm=bool(expected[i]))
             found.append(hazard)
         elif moves_across[i]:

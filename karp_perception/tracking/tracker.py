@@ -55,6 +55,8 @@ class TrackerSettings(Settings):
     longest_unseen: float = setting(3.0, "a track ends after (or after as long as it was seen)", unit="s", low=0.0)
     grow: float = setting(0.4, "how quickly a part's size follows a larger one", low=0.01, high=1.0)
     shrink: float = setting(0.1, "how quickly it follows a smaller one", low=0.01, high=1.0)
+    settled_age: float = setting(1.0, "an older part that stands has to leave its place again", unit="s", low=0.0)
+    settled_moving: float = setting(0.3, "it stands where it moves less probably", low=0.0, high=1.0)
     longest_gap: float = setting(2.0, "a longer jump in time forgets all tracks", unit="s", low=0.1, high=60.0)
     highest_ego_speed: float = setting(100.0, "a faster change of pose is a new odom frame", unit="m/s", low=1.0)
 
@@ -120,6 +122,7 @@ class Tracker:
         self._ego, self._stamp_ns = ego, stamp_ns
         if len(whole):
             skyline = Skyline(Boxes.concatenate([whole, parts]), sensor)
+        self._tracks.settle(self.settings.settled_age, self.settings.settled_moving)
         stay = self._end(seen, skyline, dt)
         index = np.where(obstacle >= 0, order[obstacle] if len(order) else -1, -1)
         return self._report(ego, 0.0, index[stay])

@@ -26,7 +26,7 @@ class Tracks:
         existence: (N,) log odds that the thing exists.
         confirmed: (N,) whether it was ever sure enough to report.
         whole: (N,) whether a detection has given the whole box (True) or only visible parts are known.
-        origin: (N, 2) m where the track was born.
+        origin: (N, 2) m where the track was born, or stood last.
         age, unseen: (N,) s.
     """
 
@@ -119,15 +119,23 @@ class Tracks:
         """Mean (N, 4) and covariance (N, 4, 4) of x, y, vx, vy as they are to be believed.
 
         Parts without a class (a hedge, a wall) are cut differently from frame to frame, which looks like motion but
-        never gets far. Until such a track has left its place of birth by half its size, it may as well stand.
+        never gets far that way. Until such a track has left its place of birth, or where it last stood, by half its
+        size in the direction in which it seems to move, it may as well stand.
         """
         mean, covariance = self.motion.mixed()
         half = 0.5 * np.hypot(self.size[:, 0], self.size[:, 1])
-        left = np.clip(np.linalg.norm(mean[:, :2] - self.origin, axis=1) / half, 0.0, 1.0)
+        speed = np.maximum(np.hypot(mean[:, 2], mean[:, 3]), 1e-9)
+        way = np.einsum("ni,ni->n", mean[:, :2] - self.origin, mean[:, 2:]) / speed
+        left = np.clip(way / np.maximum(half, 1e-9), 0.0, 1.0)
         doubt = np.where(self.whole, 0.0, 1 - left)[:, None, None]
         covariance = covariance.copy()
         covariance[:, 2:, 2:] += doubt * mean[:, 2:, None] * mean[:, None, 2:]
         return mean, covariance
+
+    def settle(self, age: float, moving: float) -> None:
+        """Tracks older than `age` s that move with a probability below `moving` stand: here is where they have to leave."""
+        stand = (self.age > age) & (self.motion.moving < moving)
+        self.origin[stand] = self.motion.mixed()[0][stand, :2]
 
     def boxes(self) -> Boxes:
         """The tracks as boxes in `odom`, score = probability that they exist."""
