@@ -138,6 +138,9 @@ def test_a_network_without_any_score_is_compared_everywhere() -> None:
     outputs = changed(heads(), "logits", slice(0, 10), -8.0)
     assert parity(outputs, outputs).queries == 40
     assert not parity(outputs, changed(outputs, "center", slice(20, 40), (0, 0, 0.5))).passed
+    swapped = parity(outputs, changed(outputs, "center", slice(20, 40), (0, 50, 0)))
+    assert (swapped.unmatched, swapped.passed) == (40, True)
+    assert not parity(outputs, changed(outputs, "center", slice(0, 40), (0, 50, 0))).passed  # nothing left to compare
 
 
 def test_the_street_is_cast_as_geometry_says() -> None:
