@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "test")]
 
 from lidar_scenes import as_sweep, boxes, car, scan  # noqa: E402
 
+from karp_perception.core.blas import use_one_blas_thread  # noqa: E402
 from karp_perception.core.frames import LidarSweep  # noqa: E402
 from karp_perception.core.vehicle import Vehicle  # noqa: E402
 from karp_perception.detection.obstacles import ObstacleDetector  # noqa: E402
@@ -80,6 +81,7 @@ def milliseconds(work: Callable[[], object], repeats: int) -> tuple[float, float
 
 
 def main() -> None:
+    use_one_blas_thread()
     cv2.setNumThreads(1)
     detector, vehicle = ObstacleDetector(), Vehicle()
     for name, sweep in [("generated street", street()), *recorded()]:

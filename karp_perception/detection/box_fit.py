@@ -98,7 +98,7 @@ def bounding_rectangles(
 def _closeness(
     x: np.ndarray, y: np.ndarray, starts: np.ndarray, counts: np.ndarray, directions: np.ndarray, closest: float
 ) -> np.ndarray:
-    """(A, M) sum over each group's points of 1 / distance to the nearest edge, for its directions (A, M), or (A, 1) for all."""
+    """(A, M) sum over each group's points of 1 / distance to the nearest edge; directions (A, M), or (A, 1) for all."""
     cosine, sine = np.cos(directions).astype(np.float32), np.sin(directions).astype(np.float32)
     if directions.shape[1] > 1:
         cosine, sine = np.repeat(cosine, counts, axis=1), np.repeat(sine, counts, axis=1)

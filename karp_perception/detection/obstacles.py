@@ -96,9 +96,7 @@ class ObstacleDetector:
         solid = (above > clearance) & (above <= highest)
         if not solid.any():
             return Boxes.empty(), ground_mask
-        columns = Columns.of(
-            x[solid], y[solid], above[solid], s.clusters.directions, s.clusters.column_depth, highest
-        )
+        columns = Columns.of(x[solid], y[solid], above[solid], s.clusters.directions, s.clusters.column_depth, highest)
         return self._boxes(columns, surface), ground_mask
 
     def _in_reach(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
