@@ -51,6 +51,8 @@ def is_emergency(hazard: Hazard, speed: float, settings: DecisionSettings) -> bo
         return False
     if hazard.crossing and (hazard.gap / closing > hazard.occupied[1] or hazard.occupied[0] > settings.emergency_entry):
         return False  # it will be gone, or there is time to see whether it comes at all
+    if hazard.guessed:
+        return False
     if needed_deceleration(hazard.gap, closing) > settings.emergency_deceleration:
         return True
     return hazard.gap / closing < settings.emergency_ttc and closing > settings.emergency_closing

@@ -68,6 +68,11 @@ class Hazard:
     firm: bool = True
 
     @property
+    def guessed(self) -> bool:
+        """Whether only the motion of a part without a class, which may be none, would bring it into the way."""
+        return self.crossing and self.label == ObjectClass.UNKNOWN and self.occupied[0] > 0
+
+    @property
     def crossing(self) -> bool:
         """Whether it goes across the path rather than along it."""
         return bool(self.side)
@@ -123,8 +128,7 @@ def _joined_to_bodies(
     covariance = objects.covariance[:, at[:, None], at]
     whole = objects.boxes.label >= 0
     bodies = moving_bodies(objects.boxes, covariance, whole, np.zeros(2), settings.bodies)
-    believed = whole | ((objects.age >= settings.settled) & (objects.unseen <= settings.hold))
-    bodies = bodies.take(believed[bodies.row])
+    bodies = bodies.take((whole | (objects.unseen <= settings.hold))[bodies.row])
     part_of = parts_of_bodies(objects.boxes, covariance, whole, bodies, settings.bodies)
     owner = np.where((owner >= 0) & (part_of[owner] >= 0), part_of[owner], owner) if len(objects) else owner.copy()
     lone = np.flatnonzero((owner < 0) & inside)

@@ -152,9 +152,9 @@ class Planner:
         corridor = Corridor(line, self.vehicle, settings.lateral_margin, length, approach)
         found = find_hazards(objects or Objects.empty(), obstacles or Boxes.empty(), corridor, settings.hazards)
         needed = [needed_deceleration(h.gap, speed - h.speed) for h in found]
-        urgent = [n > settings.comfort_stop for n in needed]
+        urgent = [n > settings.comfort_stop and not h.guessed for h, n in zip(found, needed, strict=True)]
         soon = [n > settings.harmless or h.speed != 0.0 for h, n in zip(found, needed, strict=True)]
-        found = [replace(h, firm=h.firm and s) for h, s in zip(found, soon, strict=True)]
+        found = [replace(h, firm=h.firm and s and not h.guessed) for h, s in zip(found, soon, strict=True)]
         hazards = self._memory.filtered(found, urgent, ego, dt)
         started = self._started(dt)
         bound = speed_bound(line, approach, speed, limit, settings.limits)

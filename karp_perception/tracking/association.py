@@ -17,6 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from karp_perception.core import Boxes
 
 
+_GAP = 1.0
+"""How much longer than what is seen a thing with hidden ends may well be, m."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """P candidate pairs of a track and a measured box, and what the box says of the track.
@@ -66,7 +70,7 @@ def visible_pairs(
         own: (len(boxes), 4) which faces are real ends, from `visibility.own_ends`.
         sensor: (2,) where it was seen from.
         deviation: of a face that looks at the sensor (m), of an end seen from beside (m), and of an end that is none,
-            as part of the box's extent.
+            as part of the box's extent and a metre: what is seen through a gap moves along with the gap.
     """
     quarter = np.round((boxes.yaw[box] - tracks.yaw[track]) / (np.pi / 2)).astype(np.int64)
     turn = boxes.yaw[box] - tracks.yaw[track] - quarter * (np.pi / 2)
@@ -92,7 +96,7 @@ def visible_pairs(
     moved = np.where(beside & (own_high == own_low), least, moved)
     known = np.where(sees_high, own_high, np.where(sees_low, own_low, own_high | own_low))
     spread = np.where(beside, deviation[1], deviation[0])
-    spread = np.where(known, spread, spread + deviation[2] * extent)
+    spread = np.where(known, spread, spread + deviation[2] * (extent + _GAP))
     # A box that was fitted at another angle, or cut differently, has its faces elsewhere too.
     spread = spread + 0.5 * np.abs(np.sin(turn))[:, None] * extent[:, ::-1] + 0.1 * np.abs(extent - expected)
     position = tracks.center[track, :2] + np.einsum("pax,pa->px", axes, moved)
