@@ -286,7 +286,7 @@ def test_an_empty_plan_commands_standing_still() -> None:
     assert messages.twist_message(plan, default_message).linear.x == 0
 
 
-@given(st.integers(0, 2**32), STAMPS)
+@given(st.integers(0, 2**32 - 1), STAMPS)
 @settings(max_examples=30, deadline=None)
 def test_odometry_and_routes_come_back(seed: int, stamp_ns: int) -> None:
     random = np.random.default_rng(seed)
