@@ -97,7 +97,7 @@ def demo(
     from karp_perception.demo import demo as run
 
     with _progress("demo") as progress:
-        run(out, seconds, _settings(config), progress)
+        run(out, seconds, config, progress)
 
 
 def _print_version(asked: bool) -> None:

@@ -48,10 +48,19 @@ class DemoFailed(KarpError):
     """A process of the demo ended before its work was done; the message has the end of its output."""
 
 
-def demo(out: Path, seconds: float, settings: PipelineSettings, progress: Progress) -> dict[str, Any]:
+def demo(out: Path, seconds: float, config: Path | None, progress: Progress) -> dict[str, Any]:
     """Make the drive, play it through the nodes, and write `drive/`, `frames.jsonl`, `summary.json`, `replay.mcap`,
     `drive.mp4` into `out`; print a table. Returns what `summary.json` holds.
+
+    Args:
+        out: a directory; made where it is missing.
+        seconds: length of the drive.
+        config: parameter file for the nodes, None for the defaults.
+        progress: called with the share that is done, 0 to 1, and what is being done.
+
+    Raises DemoFailed where a node ends early; its log is in `out`.
     """
+    settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
     from karp_perception.world.drive_bag import write_bag
     from karp_perception.world.synthetic_drive import SyntheticDrive
 
@@ -67,7 +76,7 @@ def demo(out: Path, seconds: float, settings: PipelineSettings, progress: Progre
         return summary
     recording = out / "replay.mcap"
     recording.unlink(missing_ok=True)
-    _drive_over_ros(bag, recording, out, seconds, lambda share: progress(share, "driving over ROS 2"))
+    _drive_over_ros(bag, recording, out, seconds, config, lambda share: progress(share, "driving over ROS 2"))
     recorded = read_recording(recording, settings.vehicle.wheelbase)
     summary = _write_results(bag, out, settings, recorded, lambda share: progress(share, "drawing the video"))
     print_table(summary)
@@ -77,14 +86,17 @@ def demo(out: Path, seconds: float, settings: PipelineSettings, progress: Progre
 # Driving
 
 
-def _drive_over_ros(bag: Path, recording: Path, out: Path, seconds: float, progress: Callable[[float], None]) -> None:
+def _drive_over_ros(
+    bag: Path, recording: Path, out: Path, seconds: float, config: Path | None, progress: Callable[[float], None]
+) -> None:
     """Start stack, recorder and player, wait for the end, stop them."""
     # A domain of our own: no other robot on this network is to hear the demo, nor a second demo on this machine.
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100))}
     remaps = [item for name, topic in _TOPICS.items() for item in ("-r", f"~/input/{name}:={topic}")]
+    parameters = [] if config is None else ["--params-file", str(config)]
     sensors = [_TOPICS["image0"], _TOPICS["points"]]
     with (
-        _node("stack", ["-p", "use_sim_time:=true", *remaps], out, environment) as stack,
+        _node("stack", ["-p", "use_sim_time:=true", *parameters, *remaps], out, environment) as stack,
         _node("recorder", ["-p", f"out:={recording}", "-p", "use_sim_time:=true"], out, environment) as recorder,
     ):
         # The recorder must hear the outputs before the first frame goes in: it says so in its log, once for all topics.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,3 +136,27 @@ def test_every_output_is_recorded_once_for_each_frame(recorded: tuple[Path, list
         counts = Counter(item.topic for item in bag.messages())
     expected = {f"/stack/output/{name}": len(results) for name in outputs.OUTPUTS}
     assert counts == {**expected, "/diagnostics": 1}
+
+
+@pytest.mark.ros
+def test_the_demo_drives_end_to_end_over_ros(tmp_path: Path) -> None:
+    """bag -> player -> stack -> recorder in processes of their own, then the table, the records and the video."""
+    config = tmp_path / "config.yaml"
+    config.write_text("/**:\n  ros__parameters:\n    detector:\n      model: none\n")
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "karp_perception.cli", "demo", "--out", str(out), "--seconds", "3"]
+    run = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    frames = summary["frames"]
+    assert frames["sent"] == 30
+    assert frames["received"] == frames["used"] + sum(frames["dropped"].values())
+    assert frames["answered"] > 15, "a busy machine may drop frames, not most of them"
+    assert summary["decisions_over_time"]
+    assert {"obstacles", "tracking", "planning", "total"} <= set(summary["latency_ms"])
+    lines = (out / "frames.jsonl").read_text().splitlines()
+    assert len(lines) == frames["answered"]
+    assert any(json.loads(line)["objects"] for line in lines)
+    for name in ("drive.mp4", "replay.mcap", "stack.log"):
+        assert (out / name).stat().st_size > 0
+    assert "frames:" in run.stdout
