@@ -32,7 +32,9 @@ class HazardSettings(Settings):
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
     confirm_time: float = setting(0.4, "the same for doubtful hazards, and to know that they stand", unit="s", low=0.0)
-    known_deviation: float = setting(1.0, "speed and its deviation below which a thing stands", unit="m/s", low=0.1, high=10.0)
+    known_deviation: float = setting(
+        1.0, "speed and its deviation below which a thing stands", unit="m/s", low=0.1, high=10.0
+    )
     hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
     range: float = setting(200.0, "farther things are not looked at", unit="m", low=10.0, high=1000.0)
 

@@ -16,7 +16,6 @@ from scipy.sparse.csgraph import connected_components
 
 from karp_perception.core import Boxes
 
-
 _GAP = 1.0
 """How much longer than what is seen a thing with hidden ends may well be, m."""
 

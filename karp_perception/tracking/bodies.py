@@ -25,7 +25,9 @@ class BodySettings(Settings):
     slowest: float = setting(0.5, "slower things have no body to speak of", unit="m/s", low=0.0, high=5.0)
     touch: float = setting(0.4, "what comes so close to a body touches it", unit="m", low=0.0, high=2.0)
     vehicle_width: float = setting(1.2, "from which a moving thing is a vehicle", unit="m", low=0.1, high=5.0)
-    vehicle_length: float = setting(4.5, "how far behind its near face its far end may be", unit="m", low=0.0, high=20.0)
+    vehicle_length: float = setting(
+        4.5, "how far behind its near face its far end may be", unit="m", low=0.0, high=20.0
+    )
     agreement: float = setting(3.0, "difference of velocities, in deviations, that may be none", low=0.1, high=10.0)
 
 

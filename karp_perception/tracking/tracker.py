@@ -33,7 +33,9 @@ class TrackerSettings(Settings):
     bodies: BodySettings = nested(BodySettings)
     face_deviation: float = setting(0.12, "of a visible face of an obstacle", unit="m", low=0.01, high=2.0)
     side_deviation: float = setting(0.2, "of an obstacle's end seen from beside", unit="m", low=0.01, high=2.0)
-    cut_deviation: float = setting(0.4, "of an end that is no real one, as part of the extent and 1 m", low=0.0, high=2.0)
+    cut_deviation: float = setting(
+        0.4, "of an end that is no real one, as part of the extent and 1 m", low=0.0, high=2.0
+    )
     detection_deviation: float = setting(0.3, "of a detection that gives no variance", unit="m", low=0.01, high=5.0)
     detection_speed_deviation: float = setting(1.0, "of its velocity", unit="m/s", low=0.05, high=20.0)
     obstacle_yaw_deviation: float = setting(0.2, "of an obstacle's yaw", unit="rad", low=0.01, high=1.5)

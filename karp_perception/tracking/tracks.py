@@ -133,7 +133,7 @@ class Tracks:
         return mean, covariance
 
     def settle(self, age: float, moving: float) -> None:
-        """Tracks older than `age` s that move with a probability below `moving` stand: here is where they have to leave."""
+        """Tracks older than `age` s that move with a probability below `moving` stand: they have to leave here."""
         stand = (self.age > age) & (self.motion.moving < moving)
         self.origin[stand] = self.motion.mixed()[0][stand, :2]
 
