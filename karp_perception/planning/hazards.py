@@ -147,7 +147,7 @@ def _tracked(
     corridor: Corridor,
     settings: HazardSettings,
 ) -> list[Hazard]:
-    """Hazards of the objects `rows`, whose present free distances are `gap` (N,); `expected` (N,): filtered boxes too."""
+    """Hazards of the objects `rows`, at free distances `gap` (N,); `expected` (N,): so are filtered boxes."""
     if len(rows) == 0:
         return []
     boxes = objects.boxes
