@@ -95,9 +95,18 @@ class Boxes:
         return len(self.center)
 
     def __getitem__(self, rows: np.ndarray | slice | list[int]) -> Boxes:
-        variance = None if self.variance is None else self.variance[rows]
-        columns = (self.center, self.size, self.yaw, self.velocity, self.label, self.score)
-        return Boxes(*(column[rows] for column in columns), variance, frame=self.frame)
+        if isinstance(rows, (int, np.integer)):
+            raise InvalidInput("rows of Boxes", "a mask, a slice or a list of indices", rows, f"boxes[[{rows}]] is one")
+        # Rows of valid boxes are valid: checking them again would take longer than all else that is done with them.
+        chosen = object.__new__(Boxes)
+        for name in ("center", "size", "yaw", "velocity", "label", "score", "variance"):
+            column = getattr(self, name)
+            if column is not None:
+                column = column[rows]
+                column.flags.writeable = False
+            object.__setattr__(chosen, name, column)
+        object.__setattr__(chosen, "frame", self.frame)
+        return chosen
 
     def transformed(self, T: np.ndarray, frame: str) -> Boxes:
         """The same boxes in another frame, for T = T_new_old (4, 4) with z axes (nearly) parallel."""

@@ -21,6 +21,8 @@ _TOUCH = 0.3
 """How much a box is grown before it counts as touching the probe, m."""
 _SHADOW = 1.0
 """How much nearer an occluder must be than what it hides, m."""
+_FEW_PAIRS = 100_000
+"""Up to here all distances are computed sooner than two trees are built."""
 
 
 class Skyline:
@@ -87,6 +89,9 @@ def near_pairs(a: Boxes, b: Boxes, reach: float | np.ndarray) -> tuple[np.ndarra
     reach = np.broadcast_to(np.asarray(reach, float), (len(a),))
     radius_a = 0.5 * np.hypot(a.size[:, 0], a.size[:, 1]) + reach
     radius_b = 0.5 * np.hypot(b.size[:, 0], b.size[:, 1])
+    if len(a) * len(b) <= _FEW_PAIRS:
+        x, y = (a.center[:, axis, None] - b.center[None, :, axis] for axis in (0, 1))
+        return np.nonzero(x * x + y * y <= np.square(radius_a[:, None] + radius_b))
     farthest = float(radius_a.max() + radius_b.max())
     tree_a, tree_b = cKDTree(a.center[:, :2]), cKDTree(b.center[:, :2])
     found = tree_a.sparse_distance_matrix(tree_b, farthest, output_type="ndarray")
