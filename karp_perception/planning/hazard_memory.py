@@ -49,7 +49,9 @@ class HazardMemory:
         known, result, used = [], [], set()
         for hazard, now in zip(hazards, urgent, strict=True):
             place = _moved(T, hazard.place)
-            k = self._recognise(hazard, place, dt, used)
+            # What may be moving most likely moves as we do: at low rates it is metres further on in the next frame.
+            speed = abs(hazard.speed) if hazard.known else max(abs(hazard.speed), abs(ego.speed))
+            k = self._recognise(hazard, place, speed * dt, used)
             used.add(k)
             frames, seen = (1, 0.0) if k is None else (self._known[k].frames + 1, self._known[k].seen + dt)
             first, counted = (place, False) if k is None else (self._known[k].first, self._known[k].counted)
@@ -75,14 +77,16 @@ class HazardMemory:
         self._known, self._started = known, True
         return sorted(result, key=Hazard.order)
 
-    def _recognise(self, hazard: Hazard, place: np.ndarray, dt: float, used: set[int | None]) -> int | None:
-        """Index of the same hazard in the last frame: by its track, else the nearest in about the same place."""
+    def _recognise(self, hazard: Hazard, place: np.ndarray, moved: float, used: set[int | None]) -> int | None:
+        """Index of the same hazard in the last frame: by its track, else the nearest in about the same place, or
+        within what it may have `moved` (m).
+        """
         free = [k for k in range(len(self._known)) if k not in used]
         if hazard.track_id is not None:
             for k in free:
                 if self._known[k].hazard.track_id == hazard.track_id:
                     return k
-        reach = self._settings.same_place + abs(hazard.speed) * dt
+        reach = self._settings.same_place + moved
         away = {k: float(np.hypot(*(self._known[k].place - place))) for k in free}
         nearest = min(away, key=lambda k: away[k], default=None)
         return nearest if nearest is not None and away[nearest] < reach else None
