@@ -176,7 +176,7 @@ def _in_scope(frame: LabelledFrame, centers: np.ndarray, max_distance: float) ->
 
 
 def _covered(labels: Boxes, obstacles: Boxes) -> np.ndarray:
-    """(N,) mask: does the footprint of a label touch one of an obstacle (OpenCV's intersection of rotated rectangles)."""
+    """(N,) mask: does the footprint of a label touch that of an obstacle (by OpenCV's rotated rectangles)."""
     covered = np.zeros(len(labels), bool)
     rectangles = [_rectangle(obstacles, j) for j in range(len(obstacles))]
     for i in range(len(labels)):
