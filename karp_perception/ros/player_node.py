@@ -145,7 +145,8 @@ class PlayerNode(Node):
             if self._stop.wait(min(left, self.settings.clock_period)):
                 return False
             if left > self.settings.clock_period:
-                self._tell_time(first_ns + int((time.monotonic() - began) * rate * 1e9))
+                # Never past the message that is due: on a late wake-up the clock would have to go back for it.
+                self._tell_time(min(first_ns + int((time.monotonic() - began) * rate * 1e9), log_ns))
         return not self._stop.is_set()
 
     def _tell_time(self, now_ns: int) -> None:
