@@ -11,7 +11,7 @@ import pytest
 
 from karp_perception.core import BagError, CameraFrame, LidarSweep, Route, SensorFrame
 from karp_perception.pipeline import PipelineSettings
-from karp_perception.replay import ReplayOptions, replay
+from karp_perception.replay import BagFrames, ReplayOptions, replay
 from karp_perception.replay.detected_frames import DetectedFrames, ReaderFailed
 from karp_perception.replay.frame_ring import FrameRing
 from karp_perception.sensing.bags import BagReader, BagWriter
@@ -172,6 +172,19 @@ def test_frames_cross_processes_unchanged_and_uncopied() -> None:
         np.testing.assert_array_equal(its_route.points, route.points)
         assert not there.lidar.points.flags.owndata
     ring.close()
+
+
+def test_a_route_is_followed_only_where_its_frame_is_known(bag: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.mcap"
+    with BagReader(bag) as reader, BagWriter(bare) as writer:
+        for raw in reader.raw_messages():
+            if raw.topic not in ("/odometry", "/tf"):
+                writer.write(raw.topic, raw.type, raw.log_ns, raw.data)
+    for path, followed in ((bag, True), (bare, False)):
+        with BagReader(path) as reader:
+            routes = [route for _, route in BagFrames(reader, GEOMETRY_ONLY)]
+        assert len(routes) == 15
+        assert all((route is not None) == followed for route in routes)
 
 
 @pytest.mark.data

@@ -68,6 +68,11 @@ class BagFrames:
         return handlers
 
     def _set_route(self, message: Any) -> None:
+        frame = message.header.frame_id.lstrip("/")
+        if self.inputs.odometry is None or frame not in ("", "odom"):
+            why = "there is no odometry" if self.inputs.odometry is None else f"it is given in {frame!r}, not in 'odom'"
+            log.warning("%s is not followed: %s", self.inputs.route, why)
+            return
         try:
             self._route = route_from_path(message)
         except InvalidInput as error:
