@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from karp_perception.core import InvalidInput
-from karp_perception.core.geometry import pose_from_quaternion, quaternion_from_matrix
+from karp_perception.core.geometry import quaternion_from_matrix
 from karp_perception.core.validation import as_stamp
 
 Message = Any
@@ -94,12 +94,6 @@ def get_position(point: Message) -> tuple[float, float, float]:
     return point.x, point.y, point.z
 
 
-def set_yaw(orientation: Message, yaw: float) -> None:
-    """Fill a geometry_msgs/Quaternion with a rotation about z, rad."""
-    orientation.x = orientation.y = 0.0
-    orientation.z, orientation.w = float(np.sin(0.5 * yaw)), float(np.cos(0.5 * yaw))
-
-
 def get_yaw(orientation: Message) -> float:
     """Heading of a geometry_msgs/Quaternion (of any length but 0), rad: where its x axis points in the xy plane."""
     x, y, z, w = orientation.x, orientation.y, orientation.z, orientation.w
@@ -118,9 +112,3 @@ def set_rotation(orientation: Message, T: np.ndarray) -> None:
     """Fill a geometry_msgs/Quaternion from the rotation of a rigid transform (4, 4)."""
     q = quaternion_from_matrix(T[:3, :3])
     orientation.x, orientation.y, orientation.z, orientation.w = map(float, q)
-
-
-def get_pose(pose: Message) -> np.ndarray:
-    """Rigid transform (4, 4) of a geometry_msgs/Pose. Raises InvalidInput for numbers that are not finite."""
-    o = pose.orientation
-    return pose_from_quaternion(get_position(pose.position), (o.x, o.y, o.z, o.w))
