@@ -45,6 +45,7 @@ setup(
         "openvino>=2024.4",
         "rosbags>=0.10.9",
         "mcap>=1.2",
+        "numba>=0.61",
         "foxglove-sdk>=0.16",
         "orjson>=3.9",
         "pyyaml>=6",
@@ -57,6 +58,7 @@ setup(
     extras_require={
         "odometry": ["kiss-icp>=1.2"],
         "training": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.2"],
+        "carla": ["carla>=0.9.15"],
         "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9"],
     },
     # `karp` belongs on PATH. The nodes' names are too general for that: they go where `ros2 run` and launch files look,

@@ -20,7 +20,7 @@ from karp_perception.core.frames import (
     SensorFrame,
 )
 from karp_perception.core.objects import Objects
-from karp_perception.core.plans import Decision, DecisionKind, Plan, Route, Trajectory
+from karp_perception.core.plans import Command, Decision, DecisionKind, Plan, Route, Trajectory
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.vehicle import Vehicle
 
@@ -30,6 +30,7 @@ __all__ = [
     "BagError",
     "Boxes",
     "CameraFrame",
+    "Command",
     "ConfigurationError",
     "Decision",
     "DecisionKind",

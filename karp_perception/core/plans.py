@@ -98,6 +98,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What the vehicle's actuators are to do now, as ackermann_msgs/AckermannDrive means it.
+
+    Attributes:
+        steering_angle: of the front wheels, rad, positive to the left.
+        speed: to reach and keep, m/s.
+        acceleration: at which to get there, m/s²; negative brakes.
+    """
+
+    steering_angle: float
+    speed: float
+    acceleration: float
+
+    def __post_init__(self) -> None:
+        for name in ("steering_angle", "speed", "acceleration"):
+            object.__setattr__(self, name, float(as_array(f"Command.{name}", getattr(self, name), ())))
+
+
+@dataclass(frozen=True)
 class Route:
     """Where to go: a polyline in the `odom` frame.
 

@@ -19,9 +19,12 @@ no input (NO_INPUT). Its keys, each left out where it has no value:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from karp_perception.core import Decision, DecisionKind, Plan, Trajectory
+from karp_perception.planning.control import command_of
 from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
 from karp_perception.ros.motion_messages import poses_bytes
 from karp_perception.ros.primitives import (
@@ -94,7 +97,7 @@ def decision_message(plan: Plan, create: Create) -> Message:
     message = create("diagnostic_msgs/msg/DiagnosticStatus")
     set_byte(message, "level", LEVELS[decision.kind])
     message.name, message.message = "planner: decision", decision.reason
-    speed, acceleration, _ = commanded(plan)
+    command = command_of(plan, wheelbase=1.0)
     values = {
         "stamp_ns": plan.stamp_ns,
         "decision": decision.kind.value,
@@ -102,8 +105,8 @@ def decision_message(plan: Plan, create: Create) -> Message:
         "target_id": decision.target_id,
         "distance_m": decision.distance_m,
         "ttc_s": decision.ttc_s,
-        "speed_m_s": speed if len(way) else None,
-        "acceleration_m_s2": acceleration if len(way) else None,
+        "speed_m_s": command.speed if len(way) else None,
+        "acceleration_m_s2": command.acceleration if len(way) else None,
     }
     message.values = key_values({key: value for key, value in values.items() if value is not None}, create)
     return message
@@ -128,33 +131,20 @@ def key_values(values: dict[str, object], create: Create) -> list[Message]:
     return messages
 
 
-def commanded(plan: Plan, ahead: float = 0.1) -> tuple[float, float, float]:
-    """Speed (m/s), acceleration (m/s²) and curvature (1/m) to ask for: of the plan `ahead` s from its stamp.
-
-    An empty plan asks for standing still.
-    """
-    way = plan.trajectory
-    if not len(way):
-        return 0.0, 0.0, 0.0
-    speed, acceleration, curvature = (
-        float(np.interp(ahead, way.time, column)) for column in (way.speed, way.acceleration, way.curvature)
-    )
-    return speed, acceleration, curvature
-
-
 def ackermann_message(plan: Plan, wheelbase: float, create: Create, frame: str = "base_link") -> Message:
     """ackermann_msgs/AckermannDriveStamped: what a vehicle interface is to do now."""
     message = create("ackermann_msgs/msg/AckermannDriveStamped")
     set_header(message.header, plan.stamp_ns, frame)
-    speed, acceleration, curvature = commanded(plan)
-    message.drive.speed, message.drive.acceleration = speed, acceleration
-    message.drive.steering_angle = float(np.arctan(wheelbase * curvature))
+    command = command_of(plan, wheelbase)
+    message.drive.speed, message.drive.acceleration = command.speed, command.acceleration
+    message.drive.steering_angle = command.steering_angle
     return message
 
 
 def twist_message(plan: Plan, create: Create) -> Message:
     """geometry_msgs/Twist: the same command for a robot that takes speed and turn rate."""
     message = create("geometry_msgs/msg/Twist")
-    speed, _, curvature = commanded(plan)
-    message.linear.x, message.angular.z = speed, speed * curvature
+    command = command_of(plan, wheelbase=1.0)
+    # With a wheelbase of 1 m the tangent of the wheels' angle is the curvature.
+    message.linear.x, message.angular.z = command.speed, command.speed * math.tan(command.steering_angle)
     return message
