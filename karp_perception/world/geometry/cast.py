@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from karp_perception.world.geometry.ground import GroundRays, ground_hit, surface_at, terrain_height
+from karp_perception.world.geometry.ground import GroundRays, ground_hit, terrain_slope
 from karp_perception.world.geometry.materials import PASSES
 from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3
 from karp_perception.world.geometry.scene import SceneRays
@@ -163,14 +163,16 @@ def _cast(
 ):  # fmt: skip
     first, bodies, nearest, lowest, highest = bins
     per_radian = _BINS / (2 * math.pi)
+    t, c, s, px, py = 0.0, 1.0, 0.0, origin[0], origin[1]
     for i in range(begin, end):
-        t = time[i]
-        # base_link at the ray's own time, seen from base_link at the stamp: a turn and a way along the mean heading.
-        turn = motion[2] * t
-        c, s = math.cos(turn), math.sin(turn)
-        cm, sm = math.cos(0.5 * turn), math.sin(0.5 * turn)
-        px = c * origin[0] - s * origin[1] + (cm * motion[0] - sm * motion[1]) * t
-        py = s * origin[0] + c * origin[1] + (sm * motion[0] + cm * motion[1]) * t
+        if time[i] != t:  # the beams of a column are fired together
+            t = time[i]
+            # base_link at the ray's own time, seen from base_link at the stamp: a turn, a way along the mean heading.
+            turn = motion[2] * t
+            c, s = math.cos(turn), math.sin(turn)
+            cm, sm = math.cos(0.5 * turn), math.sin(0.5 * turn)
+            px = c * origin[0] - s * origin[1] + (cm * motion[0] - sm * motion[1]) * t
+            py = s * origin[0] + c * origin[1] + (sm * motion[0] + cm * motion[1]) * t
         fx = c * directions[i, 0] - s * directions[i, 1]
         fy = s * directions[i, 0] + c * directions[i, 1]
         fz = directions[i, 2]
@@ -180,7 +182,7 @@ def _cast(
         dx = pose[0, 0] * fx + pose[0, 1] * fy + pose[0, 2] * fz
         dy = pose[1, 0] * fx + pose[1, 1] * fy + pose[1, 2] * fz
         dz = pose[2, 0] * fx + pose[2, 1] * fy + pose[2, 2] * fz
-        best = ground_hit(ground, ox, oy, oz, dx, dy, dz, reach)
+        best, covered = ground_hit(ground, ox, oy, oz, dx, dy, dz, reach)
         hit = GROUND if best <= reach else NOTHING
         best = min(best, reach)
         across = math.sqrt(dx * dx + dy * dy)
@@ -235,10 +237,8 @@ def _cast(
             continue
         distance[i], primitive[i] = best, hit
         if hit == GROUND:
-            gx, gy = ox + best * dx, oy + best * dy
-            surface[i] = surface_at(ground, gx, gy)
-            sx = terrain_height(ground, gx + 0.5, gy) - terrain_height(ground, gx - 0.5, gy)
-            sy = terrain_height(ground, gx, gy + 0.5) - terrain_height(ground, gx, gy - 0.5)
+            surface[i] = covered
+            sx, sy = terrain_slope(ground, ox + best * dx, oy + best * dy)
             incidence[i] = abs(dz - sx * dx - sy * dy) / math.sqrt(1.0 + sx * sx + sy * sy)
             continue
         b = scene.body[hit]

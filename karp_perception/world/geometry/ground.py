@@ -242,25 +242,36 @@ def surface_at(g, x, y):
 
 
 @njit(cache=True)
-def ground_height(g, x, y):
-    """Height of the ground at a place, m: terrain, the rise of its surface, and its roughness (the same always)."""
-    surface = surface_at(g, x, y)
-    # Three cells of different size make clumps; each number is uniform with a standard deviation of 0.29.
-    grain = hash3(math.floor(x * 9.0), math.floor(y * 9.0), 1) - 0.5
-    grain += hash3(math.floor(x * 3.1), math.floor(y * 3.1), 2) - 0.5
-    return terrain_height(g, x, y) + g.rise[surface] + g.roughness[surface] * 2.4 * grain
+def terrain_slope(g, x, y):
+    """Slope of the terrain at a place along x and y, m per m; 0 beyond the grid."""
+    rows, columns = g.terrain.shape
+    u, v = (x - g.terrain_x) / g.terrain_cell, (y - g.terrain_y) / g.terrain_cell
+    if u < 0.0 or v < 0.0 or u > columns - 1.0 or v > rows - 1.0:
+        return 0.0, 0.0
+    j, i = min(int(u), columns - 2), min(int(v), rows - 2)
+    u, v = u - j, v - i
+    a, b, c, d = g.terrain[i, j], g.terrain[i, j + 1], g.terrain[i + 1, j], g.terrain[i + 1, j + 1]
+    return ((b - a) * (1.0 - v) + (d - c) * v) / g.terrain_cell, ((c - a) * (1.0 - u) + (d - b) * u) / g.terrain_cell
+
+
+@njit(cache=True)
+def roughness_at(g, surface, x, y):
+    """What a surface's roughness adds to its height at a place, m: always the same there."""
+    # Cells of two sizes make clumps; each number is uniform with a standard deviation of 0.29.
+    grain = hash3(math.floor(x * 9.0), math.floor(y * 9.0), 1) + hash3(math.floor(x * 3.1), math.floor(y * 3.1), 2)
+    return g.roughness[surface] * 2.4 * (grain - 1.0)
 
 
 @njit(cache=True)
 def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
-    """Parameter at which a ray (direction of unit length) meets the ground, or infinity beyond `reach` m.
+    """Where a ray (direction of unit length) meets the ground: its parameter, infinity beyond `reach` m, and the
+    surface there.
 
     Marches by steps that the terrain's slope cannot overtake, then closes in on the surface itself.
     """
-    across = math.sqrt(dx * dx + dy * dy)
-    falling = -dz + g.steepest * across
+    falling = -dz + g.steepest * math.sqrt(dx * dx + dy * dy)
     if falling <= 1e-9:
-        return math.inf
+        return math.inf, 0
     t = 0.0
     gap = oz - terrain_height(g, ox, oy)
     for _ in range(64):
@@ -268,16 +279,20 @@ def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
             break
         t += max((gap - 0.15) / falling, 0.05)
         if t > reach:
-            return math.inf
+            return math.inf, 0
         gap = oz + t * dz - terrain_height(g, ox + t * dx, oy + t * dy)
     # Regula falsi from a little above: surfaces rise by centimetres, which no slope bounds.
     fall = max(-dz, 0.02)
-    for _ in range(6):
-        gap = oz + t * dz - ground_height(g, ox + t * dx, oy + t * dy)
+    surface = 0
+    for _ in range(5):
+        x, y = ox + t * dx, oy + t * dy
+        surface = surface_at(g, x, y)
+        gap = oz + t * dz - terrain_height(g, x, y) - g.rise[surface]
         if abs(gap) < 1e-3:
             break
         t += min(max(gap / fall, -2.0), 2.0)
-    return t if 0.0 < t <= reach else math.inf
+    t -= min(max(roughness_at(g, surface, ox + t * dx, oy + t * dy) / fall, -1.0), 1.0)
+    return (t, surface) if 0.0 < t <= reach else (math.inf, 0)
 
 
 @njit(cache=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -127,6 +127,12 @@ class Bodies:
             stacked("kind", (), np.int64), np.concatenate([linear, offset[:, :, None]], axis=2),
             stacked("taper", (4,)), stacked("material", (), np.int64), color, stacked("density", ()),
         )  # fmt: skip
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Bodies]) -> Bodies:
+        """All of them, in order."""
+        names = [f.name for f in fields(cls) if f.init]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def __len__(self) -> int:
         return len(self.count)
