@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,11 @@ from karp_perception.world.geometry.primitives import Kind
 
 OWN, FIRST, SECOND = 0, 1, 2
 """Where a primitive's colour comes from: its own, or the first or second colour of the body that has the shape."""
+
+_COLORS = [tuple(color) for color in COLOR]
+_CORNERS = np.array(
+    [[1, 1, -1], [-1, 1, -1], [-1, -1, -1], [1, -1, -1], [1, 1, 1], [-1, 1, 1], [-1, -1, 1], [1, -1, 1]], float
+)
 
 AXES = {"x": (0.0, np.pi / 2, 0.0), "y": (-np.pi / 2, 0.0, 0.0), "z": (0.0, 0.0, 0.0)}
 
@@ -57,8 +63,7 @@ class ShapeBuilder:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Kind, np.ndarray, tuple[float, ...], Material, tuple[float, ...], int, float]] = []
-        self._extents: list[tuple[np.ndarray, np.ndarray]] = []
+        self._rows: list[tuple] = []
 
     def block(
         self,
@@ -76,8 +81,10 @@ class ShapeBuilder:
 
         A negative taper makes the top overhang. `rotation`: roll, pitch, yaw about its centre.
         """
-        half = 0.5 * np.asarray(size, float)
-        inset = tuple(float(t / half[axis]) for t, axis in zip(taper, (0, 0, 1, 1), strict=True))
+        half = (0.5 * size[0], 0.5 * size[1], 0.5 * size[2])
+        if min(half[0], half[1]) <= 0:
+            raise ConfigurationError(f"block: expected sizes above 0 m, got {list(size)}")
+        inset = (taper[0] / half[0], taper[1] / half[0], taper[2] / half[1], taper[3] / half[1])
         if inset[0] + inset[1] > 2 + 1e-9 or inset[2] + inset[3] > 2 + 1e-9:
             raise ConfigurationError(f"block: its top would be turned inside out, taper {taper} for a size of {size}")
         return self._add(Kind.BLOCK, center, half, rotation, inset, material, color, tint, density)
@@ -99,7 +106,7 @@ class ShapeBuilder:
         """A (tapered, elliptic) cylinder along an axis, or along z turned by `rotation`; taper 1 makes a cone."""
         rx, ry = (radius, radius) if np.isscalar(radius) else radius
         turn = AXES[axis] if rotation is None else rotation
-        half = np.array([rx, ry, 0.5 * length], float)
+        half = (rx, ry, 0.5 * length)
         return self._add(Kind.CYLINDER, center, half, turn, (taper, 0.0, 0.0, 0.0), material, color, tint, density)
 
     def ellipsoid(
@@ -114,31 +121,30 @@ class ShapeBuilder:
         density: float = 0.0,
     ) -> ShapeBuilder:
         """An ellipsoid; `size` are its full axes."""
-        half = 0.5 * np.asarray(size, float)
+        half = (0.5 * size[0], 0.5 * size[1], 0.5 * size[2])
         return self._add(Kind.ELLIPSOID, center, half, rotation, (0.0,) * 4, material, color, tint, density)
 
     def build(self) -> Shape:
         """The shape. Raises ConfigurationError where nothing was added."""
         if not self._rows:
             raise ConfigurationError("a shape needs at least one primitive, got none")
-        kind, affine, taper, material, color, tint, density = (list(column) for column in zip(*self._rows, strict=True))
-        return Shape(
-            np.array(kind, np.int64),
-            np.array(affine),
-            np.array(taper, float),
-            np.array(material, np.int64),
-            np.array(color, float),
-            np.array(tint, np.int64),
-            np.array(density, float),
-            np.min([low for low, _ in self._extents], axis=0),
-            np.max([high for _, high in self._extents], axis=0),
+        kind, center, half, turn, taper, material, color, tint, density = (
+            np.array(column) for column in zip(*self._rows, strict=True)
         )
+        R = rotation_matrix(*turn.astype(float).T)
+        linear = np.swapaxes(R, 1, 2) / half[:, :, None]
+        affine = np.ascontiguousarray(np.concatenate([linear, -(linear @ center[:, :, None])], axis=2))
+        lower, upper = _extents(kind, center, R * half[:, None, :], taper)
+        return Shape(
+            kind.astype(np.int64), affine, taper.astype(float), material.astype(np.int64), color.astype(float),
+            tint.astype(np.int64), density.astype(float), lower.min(axis=0), upper.max(axis=0),
+        )  # fmt: skip
 
     def _add(
         self,
         kind: Kind,
         center: tuple[float, float, float],
-        half: np.ndarray,
+        half: tuple[float, float, float],
         rotation: tuple[float, float, float],
         taper: tuple[float, ...],
         material: Material,
@@ -146,32 +152,36 @@ class ShapeBuilder:
         tint: int,
         density: float,
     ) -> ShapeBuilder:
-        if not (half > 0).all() or not np.isfinite(half).all():
-            raise ConfigurationError(f"{kind.name.lower()}: expected sizes above 0 m, got {(2 * half).tolist()}")
-        middle, R = np.asarray(center, float), rotation_matrix(*rotation)
-        linear = R.T / half[:, None]
-        affine = np.concatenate([linear, -(linear @ middle)[:, None]], axis=1)
-        if kind is Kind.BLOCK:
-            overhang = np.array([max(1, 1 - taper[0], 1 - taper[1]), max(1, 1 - taper[2], 1 - taper[3]), 1])
-            reach = np.abs(R) @ (half * overhang)
-        else:
-            # The extent of an ellipsoid is exact; a cylinder's is that of its round part plus its half axis.
-            reach = np.sqrt(((R * half) ** 2).sum(axis=1))
-            if kind is Kind.CYLINDER:
-                reach = np.sqrt(((R[:, :2] * half[:2]) ** 2).sum(axis=1)) + np.abs(R[:, 2]) * half[2]
-        self._extents.append((middle - reach, middle + reach))
-        own = tuple(COLOR[material]) if color is None else tuple(float(c) for c in color)
-        self._rows.append((kind, affine, taper, material, own, tint, float(density)))
+        if not (min(half) > 0 and math.isfinite(sum(half))):
+            raise ConfigurationError(f"{kind.name.lower()}: expected sizes above 0 m, got {[2 * h for h in half]}")
+        own = _COLORS[material] if color is None else tuple(color)
+        self._rows.append((int(kind), tuple(center), half, tuple(rotation), taper, int(material), own, tint, density))
         return self
 
 
-def rotation_matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """(3, 3), about x, then y, then z (fixed axes, as REP-103)."""
+def _extents(kind: np.ndarray, center: np.ndarray, M: np.ndarray, taper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exact corners (P, 3) and (P, 3) of the boxes around P primitives; M: (P, 3, 3) out of canonical space."""
+    block, cylinder = (kind == Kind.BLOCK)[:, None], (kind == Kind.CYLINDER)[:, None]
+    corner = np.repeat(_CORNERS[None], len(kind), axis=0)
+    corner[:, 4:, 0] += np.stack([-taper[:, 1], taper[:, 0], taper[:, 0], -taper[:, 1]], axis=1)
+    corner[:, 4:, 1] += np.stack([-taper[:, 3], -taper[:, 3], taper[:, 2], taper[:, 2]], axis=1)
+    reach = corner @ np.swapaxes(M, 1, 2)
+    ball = np.sqrt((M**2).sum(axis=2))
+    disc, axis = np.sqrt((M[:, :, :2] ** 2).sum(axis=2)), M[:, :, 2]
+    lid = disc * (1 - taper[:, :1])
+    lower = np.where(cylinder, np.minimum(-axis - disc, axis - lid), -ball)
+    upper = np.where(cylinder, np.maximum(-axis + disc, axis + lid), ball)
+    lower = np.where(block, reach.min(axis=1), lower)
+    upper = np.where(block, reach.max(axis=1), upper)
+    return center + lower, center + upper
+
+
+def rotation_matrix(roll: float | np.ndarray, pitch: float | np.ndarray, yaw: float | np.ndarray) -> np.ndarray:
+    """(..., 3, 3) for angles (...,), rad, about x, then y, then z (fixed axes, as REP-103)."""
     cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
+    rows = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
