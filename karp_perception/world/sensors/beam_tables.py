@@ -1,7 +1,7 @@
 """Where the beams of real lidars point: elevations and azimuth offsets, degrees, the lowest beam first.
 
 Sources: user manuals of Velodyne (HDL-64E S2 63-HDL64ES2, HDL-32E 63-9113, VLP-16 63-9243, VLS-128 63-9483), Ouster
-(OS1 datasheet, Rev 6) and Hesai (Pandar64 user manual, appendix I). Azimuth offsets are positive clockwise seen from
+(OS1 datasheet, Rev 7) and Hesai (Pandar64 user manual, appendix I). Azimuth offsets are positive clockwise seen from
 above, as these sensors count azimuth.
 """
 
@@ -49,7 +49,7 @@ def vls128() -> Table:
 
 
 def os1_128() -> Table:
-    """OS1-128: 128 beams evenly over 42.4 deg (45 deg before 2023), all fired at once, in four columns 2.1 deg apart."""
+    """OS1-128 (Rev 7): 128 beams evenly over 42.4 deg, all fired at once, in four columns 2.1 deg apart."""
     return _sorted(np.linspace(-21.2, 21.2, 128), np.tile([-3.16, -1.05, 1.05, 3.16], 32))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numba import njit
@@ -16,32 +17,39 @@ AIR = -1
 
 _RETRO_GAIN = 60.0  # more power than a white surface: signs and plates (Velodyne: retroreflectors lie above 100 %)
 _RETRO_FADES = 0.5  # cosine of the angle up to which they work
+_UNEVEN = 0.6  # standard deviation of the logarithm of the fog's echo
+_DROPS_WITHIN = 12.0  # m, beyond which a drop is too faint
+_DROP_SHADE = 0.004  # reflectivity that a drop seems to have
 _EDGE = 0.15  # m between neighbouring ranges from which on they are two surfaces
-_LOBE = 12.0  # exponent of the shine of what is glossy
+_LOBE = 6  # exponent of the shine of what is glossy, of the square of the cosine
 
 GROUND_REFLECTIVITY = np.array([SURFACES[s].reflectivity for s in Surface])
 GROUND_SPECULAR = np.array([SURFACES[s].specular for s in Surface])
 RETRO = np.array([m in (Material.SIGN, Material.REFLECTIVE, Material.PLATE) for m in Material])
+NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 4096.0) for k in range(4096)])
+"""Quantiles of the standard normal distribution: one by 12 random bits."""
 SURFACE_TABLES = (REFLECTIVITY, SPECULAR, RETRO, GROUND_REFLECTIVITY, GROUND_SPECULAR)
 
 
 @njit(cache=True, inline="always")
-def _number(ray, seed, stream):
-    """Uniform in (0, 1): SplitMix64 of a counter (Steele, Lea, Flood 2014)."""
-    z = np.uint64(ray) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
-    z += np.uint64(stream) * np.uint64(0x2545F4914F6CDD1D)
+def _bits(ray, key):
+    """64 random bits of a ray: SplitMix64 of a counter (Steele, Lea, Flood 2014)."""
+    z = np.uint64(ray) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (float(z >> np.uint64(11)) + 0.5) / 9007199254740992.0
+    return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True)
-def _normals(ray, seed, stream):
-    """Two independent standard normal numbers (Box, Muller 1958)."""
-    radius = math.sqrt(-2.0 * math.log(_number(ray, seed, stream)))
-    angle = 2.0 * math.pi * _number(ray, seed, stream + 1)
-    return radius * math.cos(angle), radius * math.sin(angle)
+@njit(cache=True, inline="always")
+def _uniform(bits, place):
+    """A number in (0, 1) from 12 of the bits, the `place`-th dozen."""
+    return (((bits >> np.uint64(12 * place)) & np.uint64(4095)) + 0.5) / 4096.0
+
+
+@njit(cache=True, inline="always")
+def _of(table, bits, place):
+    """An entry of a table of 4096 by the `place`-th dozen of the bits."""
+    return table[(bits >> np.uint64(12 * place)) & np.uint64(4095)]
 
 
 @njit(cache=True)
@@ -53,7 +61,7 @@ def backscatter(reflectivity, specular, cosine):
     """
     square = cosine * cosine
     rough = (0.7732 * cosine + 0.3389 * (1.0 - square)) / 0.7732
-    return reflectivity * ((1.0 - specular) * rough * math.sqrt(cosine) + specular * cosine**_LOBE)
+    return reflectivity * ((1.0 - specular) * rough * math.sqrt(cosine) + specular * square**_LOBE)
 
 
 @njit(cache=True, inline="always")
@@ -110,7 +118,7 @@ def packed(reported, intensity, kind, directions, origin, time, beams, owner, su
 
 @njit(cache=True, nogil=True)
 def returns(
-    distance, primitive, surface, incidence, beams, sensor, sensitivity, weather, tables, seed, begin, end,
+    distance, primitive, surface, incidence, beams, sensor, sensitivity, weather, tables, key, begin, end,
     reported, intensity, kind,
 ):  # fmt: skip
     """What the sensor reports of rays begin..end, column by column of `beams` rays.
@@ -121,13 +129,13 @@ def returns(
         reported: (N,) out, m, 0 for no return. intensity: (N,) out, 0..1.
         kind: (N,) out, ray whose hit it is (itself, or its neighbour at an edge), -1 for none, -2 for the air.
     """
-    (nearest, farthest, noise, noise_per_m, step, half_beam, pulse, threshold, fading, missing,
-     scale, gamma, shade_noise, shades) = sensor  # fmt: skip
+    (nearest, farthest, noise, noise_per_m, step, half_beam, pulse, threshold, missing,
+     scale, gamma, shades, normal, fading, shining) = sensor  # fmt: skip
     loss, rain_noise, soft_power, soft_range, drops, wetness = weather
     n = len(distance)
     for i in range(begin, end):
         reported[i], kind[i] = 0.0, -1
-        sensed = sensitivity[i % beams]
+        bits = _bits(i, key)
         r, power, shade, of = distance[i], 0.0, 0.0, i
         if primitive[i] != NOTHING:
             shade, gain = _echo(primitive[i] == GROUND, surface[i], incidence[i], wetness, tables)
@@ -135,10 +143,10 @@ def returns(
         # Where the next column meets something else, an edge lies between the two: perhaps within this beam.
         j, share = i + beams, 0.0
         if j < n and abs(distance[j] - r) > _EDGE:
-            share = half_beam - _number(i, seed, 0)
+            share = half_beam - _uniform(bits, 0)
         elif i >= beams and abs(distance[i - beams] - r) > _EDGE:
             j = i - beams
-            share = half_beam - 1.0 + _number(j, seed, 0)
+            share = half_beam - 1.0 + _uniform(_bits(j, key), 0)
         if share > 0.0:
             share *= 0.5 / half_beam
             power *= 1.0 - share
@@ -151,28 +159,24 @@ def returns(
                     power += beside
                 elif beside > power:
                     r, power, shade, of = distance[j], beside, other, j
-        if r < 1e9:
+        if power > 0.0:
             power *= math.exp(-loss * r)
-        near, spread = _normals(i, seed, 1)
-        if soft_power > 0.0:
-            # The fog's own echo, uneven from shot to shot.
-            soft = soft_power * math.exp(0.6 * _normals(i, seed, 7)[0])
+        if soft_power > 0.0 or drops > 0.0:
+            air = _bits(i, key + 1)
+            # The fog's own echo is uneven from pulse to pulse.
+            soft = soft_power * math.exp(_UNEVEN * _of(normal, air, 0))
             if soft > power:
-                r, power, of = soft_range * (0.75 + 1.5 * _number(i, seed, 5) ** 2), soft, -2
+                r, power, of = soft_range * (0.75 + 1.5 * _uniform(air, 1) ** 2), soft, -2
                 shade = soft * r * r
-        if drops > 0.0 and _number(i, seed, 6) < drops:
-            # One drop in the beam answers if nothing solid is nearer; the nearer it is, the likelier.
-            drop = nearest + 12.0 * _number(i, seed, 5) ** 2
-            if drop < r:
-                r, power, shade, of = drop, 4.0 * threshold, 0.004, -2
-        if power * sensed * math.exp(fading * spread) < threshold or r >= 1e9:
+            if drops > 0.0 and _uniform(air, 2) < drops:
+                drop = nearest + _DROPS_WITHIN * _uniform(air, 3) ** 2
+                if drop < r:
+                    r, power, shade, of = drop, 4.0 * threshold, _DROP_SHADE, -2
+        if power * sensitivity[i % beams] * _of(fading, bits, 1) < threshold or _uniform(bits, 2) < missing:
             continue
-        if _number(i, seed, 3) < missing:
-            continue
-        r += near * math.sqrt((noise + noise_per_m * r) ** 2 + (rain_noise * r) ** 2)
+        r += _of(normal, bits, 3) * math.sqrt((noise + noise_per_m * r) ** 2 + (rain_noise * r) ** 2)
         if r < nearest or r > farthest:
             continue
-        reported[i] = math.floor(r / step + 0.5) * step
-        kind[i] = of
-        level = scale * shade**gamma * math.exp(shade_noise * _normals(i, seed, 9)[0])
+        reported[i], kind[i] = math.floor(r / step + 0.5) * step, of
+        level = scale * shade**gamma * _of(shining, bits, 4)
         intensity[i] = min(math.floor(level * shades + 0.5) / shades, 1.0)

@@ -10,9 +10,7 @@ import numpy as np
 
 from karp_perception.world.sensors.weather import Weather
 
-_BACKSCATTER = (
-    0.046  # backscattering coefficient of fog x its optical range (Rasshofer et al. 2011, Hahner et al. 2021)
-)
+_BACKSCATTER = 0.046  # backscattering coefficient of fog x its optical range (Rasshofer 2011, Hahner 2021)
 _PULSE_S = 20e-9  # s, half-power width of a pulse (Hahner et al. 2021)
 _LIGHT = 299792458.0  # m/s
 _BLIND, _FULL = 0.9, 1.0  # m, where the receiver begins to see its own beam, and where it sees all of it (ibid.)

@@ -14,7 +14,7 @@ from karp_perception.core.validation import as_pose
 from karp_perception.world.geometry.cast import Carrier, cast
 from karp_perception.world.geometry.ground import GroundRays
 from karp_perception.world.geometry.scene import SceneRays
-from karp_perception.world.sensors.laser_returns import SURFACE_TABLES, packed, returns, turned
+from karp_perception.world.sensors.laser_returns import NORMAL, SURFACE_TABLES, packed, returns, turned
 from karp_perception.world.sensors.laser_weather import LaserWeather
 from karp_perception.world.sensors.lidar_models import LidarModel
 from karp_perception.world.sensors.weather import Weather
@@ -125,13 +125,14 @@ class Lidar:
         return LidarReturns(LidarSweep(points, stamp_ns, time), *columns, n)
 
 
-def sensor_numbers(model: LidarModel) -> tuple[float, ...]:
+def sensor_numbers(model: LidarModel) -> tuple[float | np.ndarray, ...]:
     """What `laser_returns.returns` needs of a model, in its order."""
     half_beam = 0.5 * model.divergence / (2 * np.pi / model.columns)
     return (
         model.min_range, model.max_range, model.noise, model.noise_per_m, model.range_step, min(half_beam, 0.5),
-        model.pulse_length, 0.1 / model.reach_at_10**2, model.fading, model.missing,
-        model.intensity_scale, model.intensity_gamma, model.intensity_noise, float(model.intensity_steps),
+        model.pulse_length, 0.1 / model.reach_at_10**2, model.missing,
+        model.intensity_scale, model.intensity_gamma, float(model.intensity_steps),
+        NORMAL, np.exp(model.fading * NORMAL), np.exp(model.intensity_noise * NORMAL),
     )  # fmt: skip
 
 
