@@ -13,7 +13,7 @@ from numba import njit
 
 from karp_perception.world.geometry.ground import GroundRays, ground_hit, terrain_slope
 from karp_perception.world.geometry.materials import PASSES
-from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3
+from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3, misses_ball
 from karp_perception.world.geometry.scene import SceneRays
 
 NOTHING, GROUND = -2, -1
@@ -110,9 +110,20 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="rays")
 
 
+@njit(cache=True)
+def _bin(x, y):
+    """Number of the bin that a direction falls into: by a measure that grows with its azimuth, without its cost."""
+    p = y / max(abs(x) + abs(y), 1e-12)
+    if x < 0.0:
+        p = 2.0 - p
+    elif y < 0.0:
+        p += 4.0
+    return min(int(p * (0.25 * _BINS)), _BINS - 1)
+
+
 @njit(cache=True, nogil=True)
 def _bin_bodies(scene, start, velocity, yaw_rate, heading, longest, reach):
-    """Bodies that rays of each bin of azimuth (about base_link's z, from its -x) may meet, nearest first.
+    """Bodies that rays of each bin of azimuth (about base_link's z, from its x) may meet, nearest first.
 
     Returns (first (bins + 1,), bodies (M,), nearest (B,) m, lowest (B,), highest (B,) slopes dz / dxy).
     """
@@ -120,7 +131,6 @@ def _bin_bodies(scene, start, velocity, yaw_rate, heading, longest, reach):
     nearest, lowest, highest = np.empty(count), np.empty(count), np.empty(count)
     left, right = np.empty(count, np.int64), np.empty(count, np.int64)
     total = np.zeros(_BINS + 1, np.int64)
-    per_radian = _BINS / (2 * math.pi)
     for b in range(count):
         dx, dy = scene.middle[b, 0] - start[0], scene.middle[b, 1] - start[1]
         distance = math.sqrt(dx * dx + dy * dy)
@@ -139,11 +149,13 @@ def _bin_bodies(scene, start, velocity, yaw_rate, heading, longest, reach):
             left[b], right[b] = 0, _BINS - 1
         else:
             half = math.asin(extent / distance) + abs(yaw_rate) * longest
-            middle = math.atan2(dy, dx) - heading + math.pi
-            left[b] = math.floor((middle - half) * per_radian) - 1
-            right[b] = math.floor((middle + half) * per_radian) + 1
-            if right[b] - left[b] >= _BINS:
-                left[b], right[b] = 0, _BINS - 1
+            middle = math.atan2(dy, dx) - heading
+            left[b], right[b] = 0, _BINS - 1
+            if half < 1.5:
+                left[b] = _bin(math.cos(middle - half), math.sin(middle - half)) - 1
+                right[b] = _bin(math.cos(middle + half), math.sin(middle + half)) + 1
+                if right[b] < left[b]:
+                    right[b] += _BINS
         for k in range(left[b], right[b] + 1):
             total[k % _BINS + 1] += 1
     first = np.cumsum(total)
@@ -162,7 +174,6 @@ def _cast(
     distance, primitive, owner, surface, incidence,
 ):  # fmt: skip
     first, bodies, nearest, lowest, highest = bins
-    per_radian = _BINS / (2 * math.pi)
     t, c, s, px, py = 0.0, 1.0, 0.0, origin[0], origin[1]
     for i in range(begin, end):
         if time[i] != t:  # the beams of a column are fired together
@@ -187,7 +198,7 @@ def _cast(
         best = min(best, reach)
         across = math.sqrt(dx * dx + dy * dy)
         slope = dz / max(across, 1e-9)
-        k = int((math.atan2(fy, fx) + math.pi) * per_radian) % _BINS
+        k = _bin(fx, fy)
         for m in range(first[k], first[k + 1]):
             b = bodies[m]
             if nearest[b] > best:
@@ -210,15 +221,19 @@ def _cast(
                 continue
             for p in range(scene.first[b], scene.first[b + 1]):
                 A = scene.affine[p]
-                near, far = enter_and_leave(
-                    scene.kind[p], scene.taper[p],
+                qx, qy, qz = (
                     A[0, 0] * bx + A[0, 1] * by + A[0, 2] * bz + A[0, 3],
                     A[1, 0] * bx + A[1, 1] * by + A[1, 2] * bz + A[1, 3],
                     A[2, 0] * bx + A[2, 1] * by + A[2, 2] * bz + A[2, 3],
+                )
+                rx, ry, rz = (
                     A[0, 0] * ex + A[0, 1] * ey + A[0, 2] * dz,
                     A[1, 0] * ex + A[1, 1] * ey + A[1, 2] * dz,
                     A[2, 0] * ex + A[2, 1] * ey + A[2, 2] * dz,
-                )  # fmt: skip
+                )
+                if misses_ball(scene.ball[p], qx, qy, qz, rx, ry, rz):
+                    continue
+                near, far = enter_and_leave(scene.kind[p], scene.taper[p], qx, qy, qz, rx, ry, rz)
                 if near > far or near >= best or far <= 0.0:
                     continue
                 if scene.density[p] > 0.0:

@@ -281,16 +281,23 @@ def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
         if t > reach:
             return math.inf, 0
         gap = oz + t * dz - terrain_height(g, ox + t * dx, oy + t * dy)
-    # Regula falsi from a little above: surfaces rise by centimetres, which no slope bounds.
+    # Newton's steps from a little above; where surfaces of two heights meet, halving between above and below.
     fall = max(-dz, 0.02)
-    surface = 0
-    for _ in range(5):
+    above, below = -1.0, math.inf
+    surface, over, under = 0, -1, -1
+    for _ in range(9):
         x, y = ox + t * dx, oy + t * dy
         surface = surface_at(g, x, y)
         gap = oz + t * dz - terrain_height(g, x, y) - g.rise[surface]
         if abs(gap) < 1e-3:
             break
-        t += min(max(gap / fall, -2.0), 2.0)
+        if gap > 0.0:
+            above, over = t, surface
+        else:
+            below, under = t, surface
+        step = t + min(max(gap / fall, -2.0), 2.0)
+        edge = over >= 0 and under >= 0 and over != under
+        t = 0.5 * (above + below) if edge or not above < step < below else step
     t -= min(max(roughness_at(g, surface, ox + t * dx, oy + t * dy) / fall, -1.0), 1.0)
     return (t, surface) if 0.0 < t <= reach else (math.inf, 0)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 
+import numpy as np
 from numba import njit
 
 _PARALLEL = 1e-12
@@ -29,6 +30,13 @@ class Kind(IntEnum):
 _BLOCK, _CYLINDER = int(Kind.BLOCK), int(Kind.CYLINDER)
 
 
+def ball_around(kind: np.ndarray, taper: np.ndarray) -> np.ndarray:
+    """(P,) squared radius of the ball around each primitive in its canonical space; kind (P,), taper (P, 4)."""
+    overhang = np.maximum(1.0 - taper, 1.0)
+    wide = 1.0 + np.maximum(overhang[:, 0], overhang[:, 1]) ** 2 + np.maximum(overhang[:, 2], overhang[:, 3]) ** 2
+    return np.where(kind == _BLOCK, wide, np.where(kind == _CYLINDER, 1.0 + overhang[:, 0] ** 2, 1.0)) * (1 + 1e-9)
+
+
 @njit(cache=True, inline="always")
 def _clip(near, far, value, rate):
     """The part of [near, far] on which value + t rate <= 0."""
@@ -39,6 +47,16 @@ def _clip(near, far, value, rate):
     elif value > 0.0:
         far = -math.inf
     return near, far
+
+
+@njit(cache=True, inline="always")
+def misses_ball(square, ox, oy, oz, dx, dy, dz):
+    """Whether a canonical ray stays outside the ball of that squared radius: a cheap test before the exact one."""
+    outside = ox * ox + oy * oy + oz * oz - square
+    if outside <= 0.0:
+        return False
+    along = ox * dx + oy * dy + oz * dz
+    return along >= 0.0 or along * along < outside * (dx * dx + dy * dy + dz * dz)
 
 
 @njit(cache=True)

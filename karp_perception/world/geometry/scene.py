@@ -64,6 +64,7 @@ class SceneRays(NamedTuple):
     material: np.ndarray  # (P,) int64
     color: np.ndarray  # (P, 3)
     density: np.ndarray  # (P,)
+    ball: np.ndarray  # (P,) squared radius of the canonical ball around each primitive
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Bodies:
     material: np.ndarray
     color: np.ndarray
     density: np.ndarray
+    ball: np.ndarray
     first: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +128,7 @@ class Bodies:
             np.array([b.owner for b in bodies], np.int64), np.array([b.lights for b in bodies], np.int64),
             stacked("kind", (), np.int64), np.concatenate([linear, offset[:, :, None]], axis=2),
             stacked("taper", (4,)), stacked("material", (), np.int64), color, stacked("density", ()),
+            stacked("ball", ()),
         )  # fmt: skip
 
     @classmethod
@@ -165,7 +168,7 @@ class Scene:
             return np.concatenate([getattr(p, name)[r] for p, r in zip(parts, rows, strict=True)])[sorted_rows]
 
         names = ("place", "middle", "reach", "bottom", "top", "velocity", "yaw_rate", "owner", "lights")
-        columns = ("kind", "affine", "taper", "material", "color", "density")
+        columns = ("kind", "affine", "taper", "material", "color", "density", "ball")
         first = np.concatenate([[0], np.cumsum(count[order])]).astype(np.int64)
         bodies = SceneRays(
             first,

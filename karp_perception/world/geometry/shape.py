@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.geometry.materials import COLOR, Material
-from karp_perception.world.geometry.primitives import Kind
+from karp_perception.world.geometry.primitives import Kind, ball_around
 
 OWN, FIRST, SECOND = 0, 1, 2
 """Where a primitive's colour comes from: its own, or the first or second colour of the body that has the shape."""
@@ -49,6 +50,11 @@ class Shape:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @cached_property
+    def ball(self) -> np.ndarray:
+        """(P,) squared radius of the canonical ball around each primitive."""
+        return ball_around(self.kind, self.taper)
 
     @property
     def size(self) -> np.ndarray:
