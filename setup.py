@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "karp_perception"
-NODES = ("detector", "tracker", "planner", "stack", "player", "recorder")
+NODES = ("detector", "tracker", "planner", "stack", "player", "recorder", "world")
 HERE = Path(__file__).parent
 
 

@@ -22,7 +22,7 @@ from karp_perception.core.resources import find_root, resource, resource_root
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-NODES = {"detector", "tracker", "planner", "stack", "player", "recorder"}
+NODES = {"detector", "tracker", "planner", "stack", "player", "recorder", "world"}
 ROS_ONLY = {"rclpy", "torch", "tensorrt"}
 
 
