@@ -124,7 +124,7 @@ def random_scene(rng: np.random.Generator, moving: bool) -> Scene:
     for k in range(40):
         builder = ShapeBuilder()
         for _ in range(3):
-            at, size = (*rng.uniform(-1, 1, 3), 0, 0, 1.5), tuple(rng.uniform(0.2, 2.5, 3))
+            at, size = tuple(np.add(rng.uniform(-1, 1, 3), (0, 0, 1.5))), tuple(rng.uniform(0.2, 2.5, 3))
             builder.block(
                 at, size, Material.PAINT, taper=(0.05, 0.05, 0.05, 0.05), rotation=tuple(rng.uniform(-1, 1, 3))
             )
