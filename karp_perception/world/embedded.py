@@ -97,7 +97,7 @@ class EmbeddedWorld:
     ) -> None:
         self.setup, self.settings = setup, settings
         self.rig = make_rig(rig) if isinstance(rig, str) else rig
-        self._lidar = None if self.rig.lidar is None else Lidar(self.rig.lidar, self.rig.T_base_lidar)
+        self._lidar = None if self.rig.lidar is None else Lidar(self.rig.lidar, self.rig.T_base_lidar, settings.threads)
         self._cameras = tuple(Camera(model) for model in self.rig.cameras)
         self._layout_of: tuple[int, Layout, Bodies, tuple[tuple[Body, int], ...]] | None = None
         self.reset(seed)
@@ -159,8 +159,8 @@ class EmbeddedWorld:
     def sensors(self) -> SensorFrame:
         """What the sensors say now: the same object until the next tick."""
         if self._frame is None:
-            returns, pictures = self._sense()
-            cameras = {camera.model.name: p.frame for camera, p in zip(self._cameras, pictures, strict=True)}
+            returns = self.returns()
+            cameras = {name: picture.frame for name, picture in self.pictures().items()}
             self._frame = SensorFrame(self.stamp_ns, cameras, None if returns is None else returns.sweep, self.ego)
         return self._frame
 
@@ -183,6 +183,26 @@ class EmbeddedWorld:
             scene = Scene(self.layout.ground, self._standing(), Bodies.of(moving))
             self._scene = scene.rays(float(x), float(y), self.settings.view)
         return self._scene
+
+    def returns(self) -> LidarReturns | None:
+        """The lidar's sweep with what a simulator knows about each point; None for a rig without one."""
+        if self._lidar is not None and self._returns is None:
+            scene, ground = self.scene()
+            seed = _mixed(self.seed, self._ticks, 0)
+            self._returns = self._lidar.sweep(scene, ground, self._carrier(), self.stamp_ns, seed, self.weather)
+        return self._returns
+
+    def pictures(self) -> Mapping[str, Rendered]:
+        """Each camera's image with what a simulator knows about each pixel."""
+        if self._pictures is None:
+            scene, ground = self.scene()
+            self._pictures = {
+                camera.model.name: camera.render(
+                    scene, ground, self._carrier(), self.weather, self.stamp_ns, _mixed(self.seed, self._ticks, k)
+                )
+                for k, camera in enumerate(self._cameras, start=1)
+            }
+        return self._pictures
 
     def close(self) -> None:
         """Nothing is held outside this process."""
@@ -226,26 +246,12 @@ class EmbeddedWorld:
         self._frame: SensorFrame | None = None
         self._truth: Truth | None = None
         self._scene: tuple[SceneRays, GroundRays] | None = None
-        self._sensed: tuple[LidarReturns | None, tuple[Rendered, ...]] | None = None
+        self._returns: LidarReturns | None = None
+        self._pictures: Mapping[str, Rendered] | None = None
 
     def _carrier(self) -> Carrier:
         vx, vy = self.vehicle.velocity
         return Carrier(self.vehicle.pose, (float(vx), float(vy)), self.vehicle.yaw_rate)
-
-    def _sense(self) -> tuple[LidarReturns | None, tuple[Rendered, ...]]:
-        if self._sensed is None:
-            scene, ground = self.scene()
-            carrier, stamp_ns = self._carrier(), self.stamp_ns
-            seeds = [_mixed(self.seed, self._ticks, k) for k in range(len(self._cameras) + 1)]
-            returns = None
-            if self._lidar is not None:
-                returns = self._lidar.sweep(scene, ground, carrier, stamp_ns, seeds[-1], self.weather)
-            pictures = tuple(
-                camera.render(scene, ground, carrier, self.weather, stamp_ns, seed)
-                for camera, seed in zip(self._cameras, seeds, strict=False)
-            )
-            self._sensed = (returns, pictures)
-        return self._sensed
 
     def _standing(self) -> Bodies:
         """Scenery and the actors that stand, placed once for as long as those are the same."""
@@ -262,7 +268,6 @@ class EmbeddedWorld:
         return Body(body.shape, body.position, body.yaw, first=body.first, second=body.second, lights=_LAMPS[color])
 
     def _tell(self) -> Truth:
-        returns, pictures = self._sense()
         pose = self.vehicle.pose
         actors, reach = self.actors(), self.settings.truth_range
         near = [a for a in actors if math.hypot(a.position[0] - pose[0, 3], a.position[1] - pose[1, 3]) < reach]
@@ -274,7 +279,7 @@ class EmbeddedWorld:
         if self._lidar is not None:
             origins.append(self.rig.T_base_lidar[:3, 3])
         seen = visibility(scene, ground, self._carrier(), np.array(origins), numbers)
-        inside = np.zeros(len(near), np.int64)
+        inside, returns = np.zeros(len(near), np.int64), self.returns()
         if returns is not None and near:
             row = np.minimum(np.searchsorted(numbers, returns.owner), len(numbers) - 1)
             inside = np.bincount(row[numbers[row] == returns.owner], minlength=len(near))
@@ -288,7 +293,7 @@ class EmbeddedWorld:
             self._lights(T_base_odom),
             self._lanes(T_base_odom),
             self.route,
-            {camera.model.name: p.mask for camera, p in zip(self._cameras, pictures, strict=True)},
+            {name: picture.mask for name, picture in self.pictures().items()},
         )
 
     def _lights(self, T_base_odom: np.ndarray) -> tuple[TrafficLight, ...]:
