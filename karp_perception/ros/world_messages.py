@@ -5,6 +5,7 @@
 | `/camera/<name>/image_raw/compressed` (or `/camera/<name>/image_raw`, rgb8), `/camera/<name>/camera_info` | images |
 | `/lidar/points` | sensor_msgs/PointCloud2, x y z intensity and, where the lidar tells, the time of each point |
 | `/odometry`, `/tf` | the vehicle's exact motion |
+| `/speed_limit` | std_msgs/Float32, m/s, where the route has one |
 | `/tf_static`, `/route` | once: where the sensors are, where to go |
 | `<truth>/objects`, `<truth>/markers` | every actor around the vehicle, hidden or not, with its id, in `base_link` |
 | `<truth>/lights` | autoware_perception_msgs/TrafficLightGroupArray, ids as in the layout |
@@ -83,9 +84,11 @@ class WorldMessages:
         yield Outgoing("/tf_static", "tf2_msgs/msg/TFMessage", lambda: self._transforms(mounts, stamp_ns), LATCHED)
         yield Outgoing("/route", "nav_msgs/msg/Path", lambda: route_bytes(route, stamp_ns, ODOM), LATCHED)
 
-    def sensors(self, frame: SensorFrame) -> Iterator[Outgoing]:
-        """What the sensors say, motion first: it is what the rest is placed with."""
+    def sensors(self, frame: SensorFrame, speed_limit: float | None = None) -> Iterator[Outgoing]:
+        """What the sensors say, motion first: it is what the rest is placed with. `speed_limit` in m/s."""
         ego, stamp_ns = frame.ego, frame.stamp_ns
+        if speed_limit is not None:
+            yield Outgoing("/speed_limit", "std_msgs/msg/Float32", lambda: self._number(speed_limit))
         if ego is not None:
             moving = [(ODOM, BASE, ego.T_odom_base)]
             yield Outgoing("/tf", "tf2_msgs/msg/TFMessage", lambda: self._transforms(moving, stamp_ns))
@@ -147,6 +150,11 @@ class WorldMessages:
 
     def _transforms(self, transforms: list[tuple[str, str, np.ndarray]], stamp_ns: int) -> Message:
         return transforms_message(transforms, stamp_ns, self.create)
+
+    def _number(self, value: float) -> Message:
+        message = self.create("std_msgs/msg/Float32")
+        message.data = float(value)
+        return message
 
     def _lights(self, lights: tuple[TrafficLight, ...], stamp_ns: int) -> Message:
         message = self.create("autoware_perception_msgs/msg/TrafficLightGroupArray")

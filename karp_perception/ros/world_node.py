@@ -163,8 +163,7 @@ class WorldNode(Node):
         self.report.times.add(stopwatch.milliseconds)
 
     def _frame_messages(self) -> Iterable[Outgoing]:
-        frame = self._world.sensors()
-        yield from self._messages.sensors(frame)
+        yield from self._messages.sensors(self._world.sensors(), self._world.route.speed_limit)
         if self.settings.truth:
             truth = self._world.truth()
             self._watch(truth)
