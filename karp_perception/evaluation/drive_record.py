@@ -1,0 +1,180 @@
+"""What happened in a drive, tick by tick: where the vehicle was, what it decided, and where everything else was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from karp_perception.core.errors import InvalidInput
+from karp_perception.core.validation import as_array
+from karp_perception.evaluation.footprints import rectangles
+from karp_perception.records import atomic_file
+
+_EGO = ("time", "x", "y", "yaw", "speed", "steering")
+_ACTOR = ("actor_x", "actor_y", "actor_yaw", "actor_length", "actor_width", "actor_vx", "actor_vy", "visibility")
+_LIGHT = ("light_x", "light_y")
+_INTEGER = ("actor_tick", "actor_id", "actor_label", "light_tick", "light_number")
+_TEXT = ("decision", "light_color")
+
+
+@dataclass(frozen=True)
+class DriveRecord:
+    """T ticks of a drive in the world's frame `odom`: columns of numbers, so that measures are a line of numpy.
+
+    Attributes:
+        time: (T,) s from the first tick, evenly spaced.
+        x, y, yaw: (T,) m, rad, of the vehicle's `base_link`.
+        speed: (T,) m/s, true. steering: (T,) rad, of the front wheels, as commanded.
+        decision: (T,) str, the planner's kind of decision.
+        reason: (T,) its sentences.
+        front, rear, width: m, the vehicle's footprint around `base_link`.
+        route: (R, 2) m.
+        lanes: polylines (N, 2) m for drawings.
+        actor_tick, actor_id, actor_label: (M,) int, one row for each actor in each tick, ticks in order.
+        actor_x, actor_y, actor_yaw, actor_length, actor_width, actor_vx, actor_vy: (M,) m, rad, m/s.
+        visibility: (M,) share of it that is seen.
+        names: actor_id of the scenario's own actors by name.
+        places: m along the route of its crossings, stop lines and the like, by name.
+        light_tick, light_number: (L,) int. light_x, light_y: (L,) m, where it stops traffic. light_color: (L,) str.
+    """
+
+    time: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    yaw: np.ndarray
+    speed: np.ndarray
+    steering: np.ndarray
+    decision: np.ndarray
+    reason: tuple[str, ...]
+    front: float
+    rear: float
+    width: float
+    route: np.ndarray
+    actor_tick: np.ndarray
+    actor_id: np.ndarray
+    actor_label: np.ndarray
+    actor_x: np.ndarray
+    actor_y: np.ndarray
+    actor_yaw: np.ndarray
+    actor_length: np.ndarray
+    actor_width: np.ndarray
+    actor_vx: np.ndarray
+    actor_vy: np.ndarray
+    visibility: np.ndarray
+    lanes: tuple[np.ndarray, ...] = ()
+    names: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, float] = field(default_factory=dict)
+    light_tick: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    light_number: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    light_x: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    light_y: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    light_color: np.ndarray = field(default_factory=lambda: np.zeros(0, "U8"))
+
+    def __post_init__(self) -> None:
+        count = {"e": len(self.time), "a": len(self.actor_tick), "l": len(self.light_tick)}
+        for name in (*_EGO, *_ACTOR, *_LIGHT):
+            rows = count["a" if name in _ACTOR else "l" if name in _LIGHT else "e"]
+            object.__setattr__(self, name, as_array(f"DriveRecord.{name}", getattr(self, name), (rows,)))
+        for name in _INTEGER:
+            rows = count["l" if name.startswith("light") else "a"]
+            object.__setattr__(self, name, as_array(f"DriveRecord.{name}", getattr(self, name), (rows,), np.int64))
+        object.__setattr__(self, "route", as_array("DriveRecord.route", self.route, (None, 2)))
+        if len(self.time) < 2 or len(self.decision) != len(self.time) or len(self.reason) != len(self.time):
+            raise InvalidInput("DriveRecord", "at least two ticks, each with a decision and its reason", len(self.time))
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def step(self) -> float:
+        """Between two ticks, s."""
+        return float(self.time[1] - self.time[0])
+
+    @cached_property
+    def ego_corners(self) -> np.ndarray:
+        """(T, 4, 2) of the vehicle's footprint."""
+        middle = 0.5 * (self.front - self.rear)
+        center = np.stack([self.x + middle * np.cos(self.yaw), self.y + middle * np.sin(self.yaw)], axis=1)
+        return rectangles(center, self.yaw, np.asarray(self.front + self.rear), np.asarray(self.width))
+
+    @cached_property
+    def actor_corners(self) -> np.ndarray:
+        """(M, 4, 2) of the actors' footprints."""
+        center = np.stack([self.actor_x, self.actor_y], axis=1)
+        return rectangles(center, self.actor_yaw, self.actor_length, self.actor_width)
+
+    @property
+    def ego_velocity(self) -> np.ndarray:
+        """(T, 2) m/s."""
+        return self.speed[:, None] * np.stack([np.cos(self.yaw), np.sin(self.yaw)], axis=1)
+
+    @property
+    def actor_velocity(self) -> np.ndarray:
+        """(M, 2) m/s."""
+        return np.stack([self.actor_vx, self.actor_vy], axis=1)
+
+    @cached_property
+    def along_and_offset(self) -> tuple[np.ndarray, np.ndarray]:
+        """(T,) m along the route, and (T,) m beside it, positive to the left, of `base_link`."""
+        return project(self.route, np.stack([self.x, self.y], axis=1))
+
+    def rows_of(self, name: str) -> np.ndarray:
+        """Rows of one of the scenario's own actors, in order of time. Raises InvalidInput for a name that is none."""
+        if name not in self.names:
+            raise InvalidInput("actor", f"one of {', '.join(sorted(self.names)) or 'no names at all'}", name)
+        return np.flatnonzero(self.actor_id == self.names[name])
+
+    def save(self, path: Path) -> None:
+        """Write it as .npz, which appears under its name when it is complete."""
+        ends = np.cumsum([len(lane) for lane in self.lanes])
+        columns = {name: getattr(self, name) for name in (*_EGO, *_ACTOR, *_LIGHT, *_INTEGER, *_TEXT, "route")}
+        told = {"front": self.front, "rear": self.rear, "width": self.width}
+        told |= {"names": dict(self.names), "places": dict(self.places), "reason": list(self.reason)}
+        with atomic_file(path, "wb") as file:
+            np.savez_compressed(
+                file,
+                **columns,
+                lane_points=np.concatenate([np.zeros((0, 2)), *self.lanes]),
+                lane_ends=ends.astype(np.int64),
+                told=np.array(json.dumps(told)),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> DriveRecord:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            told = json.loads(str(data["told"]))
+            lanes = tuple(np.split(data["lane_points"], data["lane_ends"])[:-1])
+            columns = {name: data[name] for name in (*_EGO, *_ACTOR, *_LIGHT, *_INTEGER, *_TEXT, "route")}
+        reason = tuple(told.pop("reason"))
+        return cls(**columns, **told, reason=reason, lanes=lanes)
+
+
+def project(line: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance along a polyline (R, 2) and offset from it (positive to the left), m, of points (N, 2).
+
+    Beyond its ends the first and last piece go on straight.
+    """
+    start, edge = line[:-1], np.diff(line, axis=0)
+    length = np.linalg.norm(edge, axis=1)
+    begin = np.concatenate([[0.0], np.cumsum(length)])
+    unit = edge / length[:, None]
+    along_all, offset_all = np.empty(len(points)), np.empty(len(points))
+    for first in range(0, len(points), 512):  # bounds the memory of points x pieces
+        offset = points[first : first + 512, None, :] - start
+        along = np.einsum("nrj,rj->nr", offset, unit)
+        across = unit[:, 0] * offset[..., 1] - unit[:, 1] * offset[..., 0]
+        low, high = np.zeros(len(length)), length.copy()
+        low[0], high[-1] = -np.inf, np.inf
+        held = np.clip(along, low, high)
+        nearest = np.hypot(along - held, across).argmin(axis=1)
+        rows = np.arange(len(nearest))
+        along_all[first : first + 512] = begin[nearest] + held[rows, nearest]
+        away = np.hypot(along - held, across)[rows, nearest]
+        offset_all[first : first + 512] = np.copysign(away, across[rows, nearest])
+    return along_all, offset_all
