@@ -135,7 +135,7 @@ def _models() -> dict[str, LidarModel]:
         ),
         # 2048 columns at 10 Hz; 90 m at 10 %; stamped at the first column; intensity is calibrated since firmware 2.4.
         LidarModel(
-            "os1_128", *beam_tables.os1_128(), columns=2048, stamp_at=0.0, min_range=0.5, max_range=170.0, noise=0.01,
+            "os128", *beam_tables.os1_128(), columns=2048, stamp_at=0.0, min_range=0.5, max_range=170.0, noise=0.01,
             noise_per_m=0.0003, range_step=0.001, divergence=0.00314, reach_at_10=90.0, intensity_scale=0.35,
         ),
         # 0.2 deg at 10 Hz; 200 m at 10 %; 2 cm.
@@ -145,10 +145,13 @@ def _models() -> dict[str, LidarModel]:
             intensity_gamma=1.1,
         ),
     )  # fmt: skip
-    return {model.name: model for model in models}
+    named = {model.name: model for model in models}
+    # As many columns as projects that train on range images use.
+    named["64x1024"] = replace(named["hdl64e"], name="64x1024", columns=1024)
+    return named
 
 
 LIDARS: Mapping[str, LidarModel] = _models()
 """By name."""
 
-_BY_BEAMS = {"16": "vlp16", "32": "hdl32e", "64": "hdl64e", "128": "os1_128"}
+_BY_BEAMS = {"16": "vlp16", "32": "hdl32e", "64": "hdl64e", "128": "os128"}
