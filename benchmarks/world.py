@@ -42,7 +42,7 @@ def part_times(world: EmbeddedWorld, frames: int) -> dict[str, list[float]]:
         marks = [time.perf_counter()]
         world.tick()
         marks.append(time.perf_counter())
-        scene, ground = world.scene()
+        world.scene()
         marks.append(time.perf_counter())
         world.returns()
         marks.append(time.perf_counter())
