@@ -28,6 +28,7 @@ from karp_perception.core import (
 from karp_perception.core.counters import Counters
 from karp_perception.core.geometry import invert_pose, pose_from_rotation, transform_points
 from karp_perception.sensing.calibration import CameraModel, decode_camera_info
+from karp_perception.sensing.camera_mending import CameraMender
 from karp_perception.sensing.ego_motion import EgoMotion, decode_odometry
 from karp_perception.sensing.images import decode_compressed_image, decode_image
 from karp_perception.sensing.messages import header_stamp_ns
@@ -52,6 +53,23 @@ class SensingSettings(Settings):
         "auto",
         "whether images come rectified; auto: where the topic is called so (image_rect)",
         choices=("auto", "yes", "no"),
+    )
+    camera_frames: str = setting(
+        "optical",
+        "axes of the frames that images name; auto: body axes (x forward, z up) are found out, told and turned",
+        choices=("optical", "body", "auto"),
+    )
+    camera_info: str = setting(
+        "trust",
+        "mend: focal lengths that CARLA's own ROS 2 interface gets wrong are found out, told and computed anew",
+        choices=("trust", "mend"),
+    )
+    camera_fov: float = setting(
+        0.0,
+        "horizontal field of view for cameras that are mended; 0: read back from the wrong number",
+        unit="deg",
+        low=0.0,
+        high=175.0,
     )
     intensity_full_scale: float = setting(
         0.0,
@@ -116,6 +134,7 @@ class FrameAssembler:
         self.input_counters |= {"odometry": Counters(), "tf": Counters()}
         self.counters = Counters(upstream=self.input_counters[self.anchor])
         """Of frames. An anchor message is one frame; whoever takes frames from here says which were used or dropped."""
+        self._mender = CameraMender(settings.camera_frames, settings.camera_info, settings.camera_fov)
         self._models: dict[str, CameraModel] = {}
         self._undistorters: dict[str, Undistorter] = {}
         self._full_scale = settings.intensity_full_scale
@@ -136,7 +155,7 @@ class FrameAssembler:
     def add_camera_info(self, name: str, message: Any) -> None:
         """A sensor_msgs/CameraInfo of a camera; a changed one takes effect with the next image."""
         try:
-            model = decode_camera_info(message)
+            model = decode_camera_info(self._mender.camera_info(name, message))
         except InvalidInput as error:
             log.warning("camera %s: %s", name, error)
             self.input_counters[name].drop(error.reason)
@@ -238,6 +257,7 @@ class FrameAssembler:
             scaled = model.scaled(image.shape[1], image.shape[0])
             undistorter = self._undistorters[name] = Undistorter(scaled, rectified=self._rectified[name])
         T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
+        T = self._mender.pose(name, T)
         # A stereo pair's rectified images look along other axes than the optical frame that tf knows.
         T = T @ invert_pose(pose_from_rotation(undistorter.model.rectification, np.zeros(3)))
         return CameraFrame(undistorter(image), undistorter.intrinsics, T, waiting.stamp_ns)
