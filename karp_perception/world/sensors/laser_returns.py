@@ -11,6 +11,7 @@ from numba import njit
 from karp_perception.world.geometry.cast import GROUND, NOTHING
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import REFLECTIVITY, SPECULAR, Material
+from karp_perception.world.geometry.scene import SceneRays
 
 AIR = -1
 """Surface of a return from fog or rain."""
@@ -23,12 +24,32 @@ _DROP_SHADE = 0.004  # reflectivity that a drop seems to have
 _EDGE = 0.15  # m between neighbouring ranges from which on they are two surfaces
 _LOBE = 6  # exponent of the shine of what is glossy, of the square of the cosine
 
-GROUND_REFLECTIVITY = np.array([SURFACES[s].reflectivity for s in Surface])
-GROUND_SPECULAR = np.array([SURFACES[s].specular for s in Surface])
-RETRO = np.array([m in (Material.SIGN, Material.REFLECTIVE, Material.PLATE) for m in Material])
+_GROUND_TABLES = (
+    np.array([SURFACES[s].reflectivity for s in Surface]),
+    np.array([SURFACES[s].specular for s in Surface]),
+)
+_RETRO = np.array([m in (Material.SIGN, Material.REFLECTIVE, Material.PLATE) for m in Material])
+_LUMA = np.array([0.2126, 0.7152, 0.0722]) / 255.0  # ITU-R BT.709
+_BLACK_PAINT, _WHITE_PAINT = 0.04, 0.62  # reflectivity at 905 nm; between them it goes with the square of brightness
+_DYED = (Material.CLOTH, Material.HAIR, Material.PLASTIC, Material.TARPAULIN, Material.PLASTER)
+_DYED_LEAST, _DYED_MOST = 0.55, 1.45  # factors on the reflectivity of what dyes darken, which matters less at 905 nm
+
 NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 4096.0) for k in range(4096)])
 """Quantiles of the standard normal distribution: one by 12 random bits."""
-SURFACE_TABLES = (REFLECTIVITY, SPECULAR, RETRO, GROUND_REFLECTIVITY, GROUND_SPECULAR)
+
+
+def echo_tables(scene: SceneRays) -> tuple[np.ndarray, ...]:
+    """(P,) reflectivity, gloss and whether it is made to reflect, of each primitive; the first two of each Surface.
+
+    Black cars give little back and white ones much, which the same material with another paint has to do.
+    """
+    reflectivity, material = REFLECTIVITY[scene.material], scene.material
+    brightness = (scene.color * _LUMA).sum(axis=1)
+    painted = _BLACK_PAINT + (_WHITE_PAINT - _BLACK_PAINT) * brightness**2
+    reflectivity = np.where(material == Material.PAINT, painted, reflectivity)
+    dyed = reflectivity * (_DYED_LEAST + (_DYED_MOST - _DYED_LEAST) * brightness)
+    reflectivity = np.where(np.isin(material, _DYED), dyed, reflectivity)
+    return reflectivity, SPECULAR[material], _RETRO[material], *_GROUND_TABLES
 
 
 @njit(cache=True, inline="always")
@@ -65,19 +86,19 @@ def backscatter(reflectivity, specular, cosine):
 
 
 @njit(cache=True, inline="always")
-def _echo(hit_ground, surface, cosine, wetness, tables):
-    """(reflectivity towards the sensor on the calibrated scale, gain of its power) of a surface."""
+def _echo(primitive, surface, cosine, wetness, tables):
+    """(reflectivity towards the sensor on the calibrated scale, gain of its power) of what was hit."""
     reflectivity, specular, retro, ground_reflectivity, ground_specular = tables
-    if hit_ground:
+    if primitive == GROUND:
         r, s = ground_reflectivity[surface], ground_specular[surface]
         # A film of water darkens a road in the near infrared and mirrors most of the rest away.
         r *= 1.0 - 0.5 * wetness
         s += (0.8 - s) * wetness if s < 0.8 else 0.0
         return backscatter(r, s, cosine), 1.0
-    if retro[surface]:
+    if retro[primitive]:
         working = min(cosine / _RETRO_FADES, 1.0)
-        return reflectivity[surface] * max(working, 0.3), 1.0 + _RETRO_GAIN * working
-    return backscatter(reflectivity[surface], specular[surface], cosine), 1.0
+        return reflectivity[primitive] * max(working, 0.3), 1.0 + _RETRO_GAIN * working
+    return backscatter(reflectivity[primitive], specular[primitive], cosine), 1.0
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +159,7 @@ def returns(
         bits = _bits(i, key)
         r, power, shade, of = distance[i], 0.0, 0.0, i
         if primitive[i] != NOTHING:
-            shade, gain = _echo(primitive[i] == GROUND, surface[i], incidence[i], wetness, tables)
+            shade, gain = _echo(primitive[i], surface[i], incidence[i], wetness, tables)
             power = shade * gain / (r * r)
         # Where the next column meets something else, an edge lies between the two: perhaps within this beam.
         j, share = i + beams, 0.0
@@ -151,7 +172,7 @@ def returns(
             share *= 0.5 / half_beam
             power *= 1.0 - share
             if primitive[j] != NOTHING:
-                other, gain = _echo(primitive[j] == GROUND, surface[j], incidence[j], wetness, tables)
+                other, gain = _echo(primitive[j], surface[j], incidence[j], wetness, tables)
                 beside = share * other * gain / (distance[j] * distance[j])
                 if abs(distance[j] - r) < pulse:
                     r = (power * r + beside * distance[j]) / max(power + beside, 1e-30)

@@ -14,7 +14,7 @@ from karp_perception.core.validation import as_pose
 from karp_perception.world.geometry.cast import Carrier, cast
 from karp_perception.world.geometry.ground import GroundRays
 from karp_perception.world.geometry.scene import SceneRays
-from karp_perception.world.sensors.laser_returns import NORMAL, SURFACE_TABLES, packed, returns, turned
+from karp_perception.world.sensors.laser_returns import NORMAL, echo_tables, packed, returns, turned
 from karp_perception.world.sensors.laser_weather import LaserWeather
 from karp_perception.world.sensors.lidar_models import LidarModel
 from karp_perception.world.sensors.weather import Weather
@@ -110,11 +110,12 @@ class Lidar:
         reported, intensity, kind = np.zeros(n), np.zeros(n, np.float32), np.empty(n, np.int64)
         air = LaserWeather.of(weather)
         conditions = (air.loss, air.range_noise, air.soft_power, air.soft_range, air.drops, air.wetness)
+        tables = echo_tables(scene)
         key = int(np.random.default_rng([seed, 4]).integers(1 << 62))
 
         def part(span: tuple[int, int]) -> None:
             returns(hits.distance, hits.primitive, hits.surface, hits.incidence, model.beams, self._sensor,
-                    model.sensitivity, conditions, SURFACE_TABLES, key, *span, reported, intensity, kind)  # fmt: skip
+                    model.sensitivity, conditions, tables, key, *span, reported, intensity, kind)  # fmt: skip
 
         edges = np.linspace(0, n, max(1, self.threads) + 1).astype(int)
         list(_pool(self.threads).map(part, [(int(a), int(b)) for a, b in itertools.pairwise(edges)]))
