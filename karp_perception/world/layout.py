@@ -33,7 +33,8 @@ class Lane:
         successors: numbers of lanes that begin where it ends.
         left, right: numbers of the lanes beside it in the same direction that one may change to; None for none.
         signal: number of the light at its end, None for none. Its stop line is the lane's last point.
-        yields_to: numbers of lanes whose traffic goes first where they cross or join this one.
+        yields_to: numbers of lanes whose traffic, on them or about to enter them, goes first where they cross or join
+            this one. One waits at this lane's beginning.
         crossings: (number of the crossing, m along the lane at which one stops for it).
     """
 
@@ -127,6 +128,10 @@ class Placement:
         seed: draws one of the family's shapes.
         size: (length, width, height), m, where the place decides it (buildings, walls, fences); None lets it draw.
         sink: m by which it stands lower than the ground.
+        signal: of a traffic light: number of the Signal that its lamps show.
+
+    Its model's x axis points along `yaw`: the length of a building or a wall runs along it, and what has a front (a
+    sign, a traffic light, a bench, a shelter) looks along it.
     """
 
     family: str
@@ -136,6 +141,7 @@ class Placement:
     seed: int
     size: tuple[float, float, float] | None = None
     sink: float = 0.0
+    signal: int | None = None
 
 
 @dataclass(frozen=True)
