@@ -79,7 +79,7 @@ class RouteLine:
         s = found[place.index] + place.along
         if not -300.0 <= s <= self.length + 300.0:
             raise ConfigurationError(
-                f"{source}: along: expected a place on the route of {self.length:.0f} m, got {s:.0f} m from its beginning"
+                f"{source}: along: expected a place on the route of {self.length:.0f} m, got {s:.0f} m"
             )
         return s
 
@@ -136,7 +136,7 @@ class RouteLine:
         found = []
         for crossing in self.layout.crossings.values():
             ends = np.stack([crossing.start, crossing.end])
-            along, offset = self.project(ends)
+            _, offset = self.project(ends)
             if offset[0] * offset[1] < 0 or np.abs(offset).min() < 0.5 * _ON_ROUTE:
                 share = np.clip(offset[0] / (offset[0] - offset[1]), 0, 1) if offset[0] != offset[1] else 0.5
                 meeting = ends[0] + share * (ends[1] - ends[0])
