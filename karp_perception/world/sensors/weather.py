@@ -64,6 +64,6 @@ class Weather(Settings):
 
     @property
     def extinction(self) -> float:
-        """Share of visible light lost in a metre of air, 1/m: fog (Koschmieder) and rain (ITU-R P.1814: 1.076 R^0.67)."""
+        """Share of visible light lost in a metre of air, 1/m: haze or fog (Koschmieder), and rain (ITU-R P.1814)."""
         rain_db_per_km = 1.076 * self.rain**0.67
         return _MOR_CONTRAST / self.visibility + rain_db_per_km * math.log(10.0) / 10e3

@@ -1,0 +1,162 @@
+"""Where each pixel of a camera meets the ground: terrain, and the steps by which pavements rise above roads.
+
+Roughness of a few millimetres is left out; the image's texture shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from karp_perception.world.geometry.ground import Ground, GroundRays, terrain_height
+from karp_perception.world.sensors.image_cast import GROUND, KERB_FACE
+
+_NEAR_CELL, _NEAR_SIZE = 0.05, 1024  # m, cells of the raster around the camera
+_SNAP = 16.0  # m between the middles of two such rasters
+_STEP = 0.05  # growth of a march's steps with distance: finer than any terrain that cameras look along
+_FLAT = 1e-6  # m per m
+ROWS_TOGETHER = 32
+"""Rows that share what they found of the terrain: threads take whole groups of them, so that results never differ."""
+
+
+class GroundView(NamedTuple):
+    """The ground for cameras: GroundRays and a finer raster around the cameras."""
+
+    rays: GroundRays
+    near: np.ndarray  # (n, n) uint8, Surface numbers
+    near_x: float  # m, corner
+    near_y: float
+    near_cell: float
+
+
+def ground_view(ground: Ground, rays: GroundRays, x: float, y: float) -> GroundView:
+    """What cameras around (x, y), m, need of the ground; the same for all places of a 16 m square."""
+    half = 0.5 * _NEAR_CELL * _NEAR_SIZE
+    left, low = (_SNAP * math.floor(at / _SNAP + 0.5) - half for at in (x, y))
+    return GroundView(rays, ground.window(left, low, _NEAR_CELL, _NEAR_SIZE), left, low, _NEAR_CELL)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def surface_seen(g, x, y):
+    """Number of the surface at a place, from the finest raster that has it."""
+    n = g.near.shape[0]
+    j, i = math.floor((x - g.near_x) / g.near_cell), math.floor((y - g.near_y) / g.near_cell)
+    if 0 <= i < n and 0 <= j < n:
+        return int(g.near[int(i), int(j)])
+    rays = g.rays
+    n = rays.fine.shape[0]
+    j, i = math.floor((x - rays.fine_x) / rays.fine_cell), math.floor((y - rays.fine_y) / rays.fine_cell)
+    if 0 <= i < n and 0 <= j < n:
+        return int(rays.fine[int(i), int(j)])
+    n = rays.coarse.shape[0]
+    j, i = math.floor((x - rays.coarse_x) / rays.coarse_cell), math.floor((y - rays.coarse_y) / rays.coarse_cell)
+    return int(rays.coarse[int(min(max(i, 0), n - 1)), int(min(max(j, 0), n - 1))])
+
+
+@njit(cache=True, nogil=True)
+def meet_ground(g, view, reach, begin, end, w, hit):
+    """Where the ground is nearer than what `w` (1 / m) and `hit` hold, enter it, in rows begin..end.
+
+    `begin` is a multiple of ROWS_TOGETHER. Nothing is met beyond `reach` m.
+    """
+    width = view.dx.shape[1]
+    R = view.rotation
+    ox, oy, oz = view.origin[0], view.origin[1], view.origin[2]
+    flat = g.rays.steepest < _FLAT
+    below = oz - terrain_height(g.rays, ox, oy)
+    top = 0.0
+    for k in range(len(g.rays.rise)):
+        top = max(top, g.rays.rise[k])
+    found = np.zeros(width)  # of the row below
+    for y in range(end - 1, begin - 1, -1):
+        if (y + 1) % ROWS_TOGETHER == 0:
+            found[:] = 0.0
+        for x in range(width):
+            a, b, c = view.dx[y, x], view.dy[y, x], view.dz[y, x]
+            if a == 0.0 and b == 0.0 and c == 0.0:
+                continue
+            dz = R[2, 0] * a + R[2, 1] * b + R[2, 2] * c
+            if dz + 1e-6 >= g.rays.steepest:
+                continue
+            seen = w[y, x]
+            limit = min(reach, 1.0 / seen) if seen > 0.0 else reach
+            if -dz * limit < below - top and flat:
+                continue  # what the pixel shows, or the end of sight, lies above the ground
+            dx = R[0, 0] * a + R[0, 1] * b + R[0, 2] * c
+            dy = R[1, 0] * a + R[1, 1] * b + R[1, 2] * c
+            if flat:
+                t, fall = below / -dz, -dz
+            else:
+                t, fall = _march(g.rays, ox, oy, oz, dx, dy, dz, found[x], limit + 1.0)
+                if t > 0.0:
+                    found[x] = 0.9 * t
+            if t <= 0.0:
+                continue
+            t, face = _step_up(g, ox, oy, dx, dy, t, fall, top)
+            if 0.0 < t < limit:
+                w[y, x] = 1.0 / t
+                hit[y, x] = KERB_FACE if face else GROUND
+
+
+@njit(cache=True, nogil=True)
+def _march(rays, ox, oy, oz, dx, dy, dz, start, limit):
+    """Parameter at which a ray meets the terrain (0: not within `limit`), and how fast it closes in there."""
+    t = start
+    gap = oz + t * dz - terrain_height(rays, ox + t * dx, oy + t * dy)
+    if gap < 0.0:
+        t = 0.0
+        gap = oz - terrain_height(rays, ox, oy)
+    across = math.sqrt(dx * dx + dy * dy)
+    falling = -dz + rays.steepest * across
+    before, gap_before = t, gap
+    while gap > 0.0:
+        if t > limit:
+            return 0.0, 1.0
+        before, gap_before = t, gap
+        t += max(gap / falling, _STEP * t + 0.02)
+        gap = oz + t * dz - terrain_height(rays, ox + t * dx, oy + t * dy)
+    # Between `before` and `t` it went below.
+    for _ in range(5):
+        middle = before + (t - before) * gap_before / max(gap_before - gap, 1e-12)
+        at = oz + middle * dz - terrain_height(rays, ox + middle * dx, oy + middle * dy)
+        if at > 0.0:
+            before, gap_before = middle, at
+        else:
+            t, gap = middle, at
+        if abs(at) < 1e-4:
+            break
+    fall = (gap_before - gap) / max(t - before, 1e-9) if t - before > 1e-3 else -dz
+    return t, max(fall, 0.01)
+
+
+@njit(cache=True, nogil=True)
+def _step_up(g, ox, oy, dx, dy, t, fall, top):
+    """Where the ray that would meet the terrain at t is held up by a surface that lies higher, and whether by its side.
+
+    `fall`: m that the ray comes nearer to the terrain per m of its way.
+    """
+    first = max(t - top / fall, 0.0)
+    rise = g.rays.rise[surface_seen(g, ox + first * dx, oy + first * dy)]
+    if rise > 0.8 * top:
+        return max(t - rise / fall, 1e-3), False
+    across = math.sqrt(dx * dx + dy * dy)
+    steps = min(max(int((t - first) * across / 0.12) + 1, 1), 8)
+    before = first
+    for k in range(1, steps + 1):
+        at = first + (t - first) * k / steps
+        rise = g.rays.rise[surface_seen(g, ox + at * dx, oy + at * dy)]
+        if rise > (t - at) * fall + 1e-3:
+            if k == steps and rise < 0.3 * top:
+                return t - rise / fall, False
+            for _ in range(4):
+                middle = 0.5 * (before + at)
+                if g.rays.rise[surface_seen(g, ox + middle * dx, oy + middle * dy)] > (t - middle) * fall + 1e-3:
+                    at = middle
+                else:
+                    before = middle
+            return at, True
+        before = at
+    return t, False
