@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from karp_perception.core import Boxes, CameraFrame, Command, EgoState, LidarSwe
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw
 from karp_perception.world.interface import TrafficLight, Truth
 from karp_perception.world.layout import LightColor
+from karp_perception.world.world_frames import Beginning
 
 T_BASE_LIDAR = np.array([[1, 0, 0, 0.2], [0, 1, 0, 0], [0, 0, 1, 1.7], [0, 0, 0, 1]], float)
 T_BASE_CAMERA = np.array([[0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]], float)
@@ -19,10 +21,21 @@ CAR = (60.0, 0.0)  # m, middle of a standing car
 START_NS = 1_700_000_000_000_000_000
 
 
+class TinyPlaces:
+    """OpenWorld of tiny worlds, for processes of their own; `pace` s are slept in each tick."""
+
+    def __init__(self, pace: float = 0.0) -> None:
+        self.pace = pace
+
+    def __call__(self, beginning: Beginning) -> TinyWorld:
+        return TinyWorld(beginning.seed, beginning.speed or 8.0, self.pace)
+
+
 class TinyWorld:
     """World for tests of what is around worlds."""
 
-    def __init__(self, seed: int = 0, speed: float = 8.0) -> None:
+    def __init__(self, seed: int = 0, speed: float = 8.0, pace: float = 0.0) -> None:
+        self.pace = pace
         self.rig = SimpleNamespace(T_base_lidar=T_BASE_LIDAR)
         self.step_s, self._speed, self.closed = 0.1, speed, 0
         self.reset(seed)
@@ -73,6 +86,7 @@ class TinyWorld:
         self.commands.append(command)
 
     def tick(self) -> None:
+        sleep(self.pace)
         wanted, most = self._command.speed - self.speed, abs(self._command.acceleration) or 3.0
         self.speed += math.copysign(min(abs(wanted), 0.1 * most), wanted)
         self.x += 0.1 * self.speed
