@@ -29,6 +29,7 @@ ARGUMENTS = {
     "lidar": ("true", "whether there is a lidar"),
     "odometry": ("", "odometry topic; without, ~/input/odometry, and the lidar's own odometry while nothing comes"),
     "route": ("", "nav_msgs/Path to follow; without, ~/input/route"),
+    "speed_limit": ("", "std_msgs/Float32 topic, m/s; without, ~/input/speed_limit"),
     "tf": ("/tf", "topic of moving transforms"),
     "tf_static": ("/tf_static", "topic of static transforms"),
     "use_sim_time": ("false", "take the time from /clock"),
@@ -60,7 +61,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         sensors += [(f"~/input/{kind}{i}", topic) for i, topic in enumerate(topics)]
     frames = [(f"/{name}", given[name]) for name in ("tf", "tf_static")]
     odometry = [("~/input/odometry", given["odometry"])]
-    route = [("~/input/route", given["route"])]
+    route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit")]
 
     def node(name: str, remappings: list[tuple[str, str]]) -> Node:
         return Node(
