@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from karp_perception.core import Boxes, Objects, Plan, class_name
-from karp_perception.pipeline import Result
+
+if TYPE_CHECKING:
+    from karp_perception.pipeline import Result
 
 _DECIMALS = 4  # 0.1 mm: finer than any sensor, and the last bits of floating point stay out of the files
 
