@@ -1,0 +1,391 @@
+"""Everything that drives in lanes: who enters where, which way they go, and when they leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import njit
+
+from karp_perception.world.layout import Layout, LightColor
+from karp_perception.world.traffic.fleet import EGO, MAX_PATH, Fleet, Kind, empty_fleet, put
+from karp_perception.world.traffic.network import Roads, place_on, project_on, roads_of
+from karp_perception.world.traffic.population import CRUISING, Population, Unit
+from karp_perception.world.traffic.right_of_way import GREEN, MAX_USERS, RED, YELLOW
+from karp_perception.world.traffic.settings import DriverSettings, TrafficSettings
+from karp_perception.world.traffic.sight import Obstacles, gather, room_for
+from karp_perception.world.traffic.step import step_fleet
+from karp_perception.world.vehicle import DrivenVehicle
+
+_STATE = {LightColor.GREEN: GREEN, LightColor.YELLOW: YELLOW, LightColor.RED: RED}
+_TRIES = 12  # places tried for each vehicle at the beginning
+_ENTER_EVERY = 0.7  # s between two that enter
+_STUCK = 60.0  # s after which somebody who stands before an empty way is taken out, out of sight
+_ON_LANE = 0.6  # of a lane's width: farther from its middle the vehicle under test is not in it
+_TIGHT = 1.0 / 9.0  # 1/m: bends that long vehicles avoid where they can
+_STRENGTH = {Kind.CAR: 1.0, Kind.HEAVY: 0.6, Kind.MOTORCYCLE: 1.3, Kind.BICYCLE: 0.6}  # of a car's acceleration
+_GRIP = {Kind.CAR: 1.0, Kind.HEAVY: 0.7, Kind.MOTORCYCLE: 1.1, Kind.BICYCLE: 0.9}  # of a car's, in bends
+_HUMAN = (0.6, 1.6)  # how far drivers differ at most, relative to the middle
+_EDGE = 0.55  # m from the edge of a lane to the middle of a bicycle
+
+
+class Driving:
+    """The vehicles of a place, row 0 the vehicle under test.
+
+    Args:
+        layout: the place.
+        settings: how many, and what their drivers are like.
+        population: draws them.
+        rng: draws drivers and ways.
+        number: gives the next free id.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: TrafficSettings,
+        population: Population,
+        rng: np.random.Generator,
+        number: Callable[[], int],
+    ) -> None:
+        self._layout, self._settings, self._population, self._rng, self._number = layout, settings, population, rng, number
+        self.roads, self.row_of_lane = roads_of(layout)
+        lanes = self.roads.length
+        motor = lanes[self.roads.bike == 0].sum() * population.mix.vehicles
+        bikes = lanes[self.roads.bike == 1].sum() * population.mix.bikeway
+        self.wanted_bikes = round(settings.density * bikes / 1000.0)
+        self.wanted = min(settings.max_vehicles, round(settings.density * motor / 1000.0) + self.wanted_bikes)
+        self.wanted_bikes = min(self.wanted_bikes, self.wanted // 3)
+        rows = self.wanted + 8
+        self.fleet: Fleet = empty_fleet(rows)
+        self.units: dict[int, Unit] = {}
+        self.numbers: dict[int, tuple[int, int]] = {}
+        self.removed_stuck = 0
+        self._users = np.zeros((len(lanes), MAX_USERS), np.int64)
+        self._place = np.zeros((len(lanes), MAX_USERS), np.int64)
+        self._count = np.zeros(len(lanes), np.int64)
+        self._signals = list(layout.signals.values())
+        self._turn, self._wait = 0, 0.0
+        self._route = [self.row_of_lane[n] for n in layout.route]
+        self.obstacles: Obstacles = room_for(2 * rows + 256)
+
+    # Beginning
+
+    def fill(self, others: np.ndarray) -> None:
+        """Puts as many as are wanted where there is room; `others`: see `sight.gather`."""
+        roads = self.roads
+        free = np.diff(roads.conflict_first) == 0
+        for bikes, count in ((1, self.wanted_bikes), (0, self.wanted - self.wanted_bikes)):
+            lanes = np.flatnonzero((roads.bike == bikes) & free & (roads.length > 6.0))
+            if not len(lanes):
+                continue
+            share = np.cumsum(roads.length[lanes])
+            for _ in range(count):
+                unit = self._draw(bool(bikes))
+                for _ in range(_TRIES):
+                    lane = int(lanes[np.searchsorted(share, self._rng.random() * share[-1])])
+                    s = float(self._rng.uniform(1.0, roads.length[lane] - 1.0))
+                    if self._fits(unit, lane, s, others):
+                        self.enter(unit, lane, s)
+                        break
+
+    def enter(self, unit: Unit, lane: int, s: float, v: float | None = None) -> int:
+        """Adds a vehicle whose front axle is `s` m along a lane (a row of `roads`); its row in the fleet."""
+        f, roads, rng, driver = self.fleet, self.roads, self._rng, self._settings.driver
+        row = int(np.flatnonzero(f.alive[1:] == 0)[0]) + 1
+        for column in f:
+            column[row] = 0
+        for name, value in unit.columns.items():
+            getattr(f, name)[row] = value
+        f.alive[row], f.kind[row] = 1, unit.kind
+        f.eagerness[row] = 1.0 + driver.speed_spread * float(np.clip(rng.normal(), -2.0, 2.0))
+        f.top_speed[row] = CRUISING[unit.kind] * (rng.uniform(0.7, 1.35) if unit.kind == Kind.BICYCLE else 1.0)
+        f.headway[row] = driver.headway * self._human(driver) * (1.25 if unit.kind == Kind.HEAVY else 1.0)
+        f.min_gap[row] = driver.min_gap * self._human(driver) * (0.6 if unit.kind == Kind.BICYCLE else 1.0)
+        f.strength[row] = driver.acceleration * self._human(driver) * _STRENGTH[unit.kind]
+        f.comfort[row] = driver.deceleration * self._human(driver)
+        f.grip[row] = driver.lateral_acceleration * self._human(driver) * _GRIP[unit.kind]
+        f.phase[row], f.drift[row] = rng.uniform(0.0, 2.0 * math.pi), driver.wander
+        room = max(0.5 * float(roads.width[lane]) - float(f.half_width[row]), 0.0)
+        if unit.kind == Kind.BICYCLE:
+            f.line[row] = -max(0.5 * float(roads.width[lane]) - _EDGE, 0.0) if not roads.bike[lane] else 0.0
+        else:
+            f.line[row] = float(np.clip(rng.normal(0.0, 0.15), -0.5 * room, 0.5 * room))
+        f.d[row] = f.goal[row] = f.line[row]
+        f.path[row, 0], f.count[row] = lane, 1
+        f.start[row, 1] = roads.length[lane]
+        f.q[row], f.since[row] = s, rng.uniform(0.0, 5.0)
+        f.grant[row] = s + f.nose[row]
+        f.gap[row], f.lead[row] = math.inf, -1
+        f.barrier[row] = f.hold[row] = math.inf
+        pace = min(float(roads.limit[lane]) * f.eagerness[row], f.top_speed[row])
+        f.v[row] = rng.uniform(0.75, 0.95) * pace if v is None else v
+        self.units[row] = unit
+        self.numbers[row] = (self._number(), 0 if unit.trailer is None else self._number())
+        self._extend(row)
+        put(f, roads, row)
+        return row
+
+    def _human(self, driver: DriverSettings) -> float:
+        return float(np.clip(1.0 + driver.spread * self._rng.normal(), *_HUMAN))
+
+    def _draw(self, bikeway: bool) -> Unit:
+        if bikeway or self._rng.random() < self._population.mix.cyclists:
+            return self._population.bicycle()
+        return self._population.motor_vehicle()
+
+    def _fits(self, unit: Unit, lane: int, s: float, others: np.ndarray) -> bool:
+        """Whether a vehicle has room there, with a gap to drive with before and behind it."""
+        columns, pace = unit.columns, min(float(self.roads.limit[lane]), CRUISING[unit.kind])
+        gather(self.obstacles, self.fleet, others)
+        tail, nose = columns["tail"], columns["nose"]
+        spare = 2.0 + 0.6 * pace
+        middle = s + nose - 0.5 * tail
+        if middle - 0.5 * tail < -0.5 and self.roads.before[lane] == 0:
+            return False
+        x, y, tx, ty = place_on(self.roads, lane, middle, 0.0)
+        return not _overlaps(self.obstacles, x, y, tx, ty, 0.5 * tail + spare, columns["half_width"] + 0.3)
+
+    # Each step
+
+    def step(self, dt: float, time: float, people: np.ndarray, others: np.ndarray, ego: DrivenVehicle | None) -> None:
+        """Moves all by `dt` s. `people`: see `find_barriers`; `others`: see `sight.gather`."""
+        self._place_ego(ego)
+        lights = np.array([_STATE[signal.color(time)] for signal in self._signals], np.int64)
+        driver = self._settings.driver
+        step_fleet(
+            self.fleet, self.roads, self._room(others), others, lights, people, self._users, self._place, self._count,
+            self._turn, driver.safe_braking, driver.politeness, driver.change_gain, dt,
+        )  # fmt: skip
+        self._turn += 1
+        f = self.fleet
+        front = f.q + f.nose
+        last = np.maximum(f.count, 1)
+        end = f.start[np.arange(len(last)), last]
+        for row in np.flatnonzero((f.alive == 1) & (f.driven == 0) & (end < front + 60.0 + 6.0 * f.v)):
+            if not self._extend(int(row)) and f.q[row] >= f.start[row, f.count[row]] - 0.3:
+                self.leave(int(row))
+        for row in np.flatnonzero((f.alive == 1) & (f.driven == 0) & (f.waited > _STUCK)):
+            if math.isinf(f.barrier[row]) and not self._seen(f.rear_x[row], f.rear_y[row], ego):
+                self.leave(int(row))
+                self.removed_stuck += 1
+        self._wait -= dt
+        if self._wait <= 0.0 and f.alive[1:].sum() < self.wanted:
+            self._wait = _ENTER_EVERY
+            self._admit(others, ego)
+
+    def rows(self) -> Sequence[int]:
+        """Rows that are in use, but for the vehicle under test."""
+        return [int(row) for row in np.flatnonzero((self.fleet.alive == 1) & (self.fleet.driven == 0))]
+
+    def leave(self, row: int) -> None:
+        """Takes a vehicle out."""
+        self.fleet.alive[row] = 0
+        del self.units[row], self.numbers[row]
+
+    def crossing_is_clear(self, crossing: int, duration: float, given_way: bool) -> bool:
+        """Whether people may set foot on a crossing (its row) that takes them `duration` s; `given_way`: on a zebra."""
+        f, roads = self.fleet, self.roads
+        return _crossing_is_clear(f, roads, self._users, self._place, self._count, crossing, duration, given_way)
+
+    def way_is_clear(self, x0: float, y0: float, x1: float, y1: float, duration: float) -> bool:
+        """Whether nobody comes so close to who walks from one place to the other within `duration` s."""
+        return _way_is_clear(self.obstacles, x0, y0, x1, y1, duration)
+
+    def _room(self, others: np.ndarray) -> Obstacles:
+        needed = 2 * len(self.fleet.alive) + len(others)
+        if needed > len(self.obstacles.x):
+            self.obstacles = room_for(2 * needed)
+        return self.obstacles
+
+    def _seen(self, x: float, y: float, ego: DrivenVehicle | None) -> bool:
+        return ego is not None and math.hypot(x - ego.x, y - ego.y) < self._settings.clear
+
+    def _admit(self, others: np.ndarray, ego: DrivenVehicle | None) -> None:
+        """Lets one more in where a lane begins at the edge of the place."""
+        roads, rng = self.roads, self._rng
+        bikes_now = sum(1 for row in self.units if self.roads.bike[self.fleet.path[row, 0]])
+        bikeway = bikes_now < self.wanted_bikes and rng.random() < 0.5
+        entries = np.flatnonzero((roads.before == 0) & (roads.bike == int(bikeway)) & (roads.length > 6.0))
+        entries = [n for n in entries if roads.next_first[n + 1] > roads.next_first[n] or roads.length[n] > 60.0]
+        if not entries:
+            return
+        lane = int(entries[int(rng.integers(len(entries)))])
+        unit = self._draw(bikeway)
+        s = unit.columns["tail"] - unit.columns["nose"] + 0.5
+        if s > 0.8 * roads.length[lane] or self._seen(*place_on(roads, lane, s, 0.0)[:2], ego):
+            return
+        if self._fits(unit, lane, s, others):
+            row = self.enter(unit, lane, s)
+            self.fleet.v[row] = self._entry_speed(row)
+
+    def _entry_speed(self, row: int) -> float:
+        """m/s at which it can follow whoever is ahead in its first lane."""
+        f = self.fleet
+        v = float(f.v[row])
+        for other in self.rows():
+            if other != row and f.path[other, 0] == f.path[row, 0]:
+                gap = f.q[other] + f.nose[other] - f.tail[other] - f.q[row] - f.nose[row]
+                if gap > -1.0:
+                    v = min(v, math.sqrt(f.v[other] ** 2 + 2.0 * max(gap - 3.0, 0.0)))
+        return v
+
+    def _extend(self, row: int) -> bool:
+        """Chooses the way on as far as it is needed; False where the way ends."""
+        f, roads = self.fleet, self.roads
+        while f.count[row] > 1 and f.start[row, 1] < f.q[row] + f.nose[row] - f.tail[row] - 5.0:
+            f.path[row, :-1], f.start[row, :-1] = f.path[row, 1:].copy(), f.start[row, 1:].copy()
+            f.count[row] -= 1
+        while f.count[row] < MAX_PATH:
+            n = int(f.count[row])
+            if f.start[row, n] > f.q[row] + 80.0 + 8.0 * f.v[row]:
+                break
+            chosen = self._choose(row, int(f.path[row, n - 1]))
+            if chosen is None:
+                return n > 1 and f.q[row] < f.start[row, n] - 0.3
+            f.path[row, n], f.start[row, n + 1] = chosen, f.start[row, n] + roads.length[chosen]
+            f.count[row] += 1
+        return True
+
+    def _choose(self, row: int, lane: int) -> int | None:
+        """The lane to take next: bicycles prefer their own, long vehicles wide bends, all going straight on."""
+        roads = self.roads
+        options = roads.next_lane[roads.next_first[lane] : roads.next_first[lane + 1]]
+        kind = self.fleet.kind[row]
+        if kind != Kind.BICYCLE:
+            options = options[roads.bike[options] == 0]
+        elif (roads.bike[options] == 1).any():
+            options = options[roads.bike[options] == 1]
+        if kind == Kind.HEAVY and (roads.bend[options] < _TIGHT).any():
+            options = options[roads.bend[options] < _TIGHT]
+        if not len(options):
+            return None
+        if len(options) == 1:
+            return int(options[0])
+        weight = np.where(np.abs(roads.turn[options]) < 0.3, 1.6, 1.0)
+        weight[np.abs(roads.turn[options]) > 2.6] = 0.02
+        share = np.cumsum(weight)
+        return int(options[np.searchsorted(share, self._rng.random() * share[-1])])
+
+    def _place_ego(self, ego: DrivenVehicle | None) -> None:
+        """Writes the vehicle under test into row 0, in the lane that it is in."""
+        f, roads = self.fleet, self.roads
+        f.alive[EGO] = f.driven[EGO] = int(ego is not None)
+        if ego is None:
+            return
+        base = ego.vehicle.wheelbase
+        f.v[EGO], f.a[EGO] = max(ego.speed, 0.0), ego.acceleration
+        f.yaw[EGO], f.yaw_rate[EGO] = ego.yaw, ego.yaw_rate
+        f.rear_x[EGO], f.rear_y[EGO] = ego.x - ego.axle * math.cos(ego.yaw), ego.y - ego.axle * math.sin(ego.yaw)
+        length = ego.vehicle.front + ego.vehicle.rear
+        f.half_length[EGO], f.half_width[EGO], f.wheelbase[EGO] = 0.5 * length, 0.5 * ego.vehicle.width, base
+        f.middle[EGO] = 0.5 * length - ego.dynamics.rear_overhang
+        f.nose[EGO], f.tail[EGO] = length - ego.dynamics.rear_overhang - base, length
+        f.comfort[EGO], f.strength[EGO], f.grip[EGO], f.eagerness[EGO] = 3.0, 2.0, 3.0, 1.0
+        f.top_speed[EGO], f.headway[EGO], f.min_gap[EGO] = 60.0, 1.2, 2.0
+        x, y = f.rear_x[EGO] + base * math.cos(ego.yaw), f.rear_y[EGO] + base * math.sin(ego.yaw)
+        lane, s, d = _lane_of(roads, np.array(self._route, np.int64), x, y, math.cos(ego.yaw), math.sin(ego.yaw), _ON_LANE)
+        if lane < 0:
+            f.count[EGO] = 0
+            return
+        lanes = [lane]
+        if lane in self._route:
+            lanes += self._route[self._route.index(lane) + 1 :]
+        before = self._route[: self._route.index(lane)] if lane in self._route else []
+        lanes = [*before[-2:], *lanes][:MAX_PATH]
+        start = np.concatenate([[0.0], np.cumsum(roads.length[lanes])])
+        f.path[EGO, : len(lanes)], f.start[EGO, : len(start)], f.count[EGO] = lanes, start, len(lanes)
+        f.q[EGO], f.d[EGO] = start[lanes.index(lane)] + s, d
+
+
+@njit(cache=True, nogil=True)
+def _overlaps(obstacles, x, y, ux, uy, half_length, half_width):
+    """Whether a rectangle overlaps any obstacle (separating axes)."""
+    o = obstacles
+    for j in range(o.count[0]):
+        dx, dy = o.x[j] - x, o.y[j] - y
+        c, s = abs(ux * o.ux[j] + uy * o.uy[j]), abs(ux * o.uy[j] - uy * o.ux[j])
+        along, across = abs(dx * ux + dy * uy), abs(dy * ux - dx * uy)
+        if along > half_length + c * o.half_length[j] + s * o.half_width[j]:
+            continue
+        if across > half_width + s * o.half_length[j] + c * o.half_width[j]:
+            continue
+        if abs(dx * o.ux[j] + dy * o.uy[j]) > o.half_length[j] + c * half_length + s * half_width:
+            continue
+        if abs(dy * o.ux[j] - dx * o.uy[j]) > o.half_width[j] + s * half_length + c * half_width:
+            continue
+        return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _lane_of(roads, route, x, y, ux, uy, share):
+    """The lane that a place with a heading is in (of the route rather than another), m along it and to the left."""
+    best, best_s, best_d, best_off = -1, 0.0, 0.0, math.inf
+    for lane in range(len(roads.length)):
+        a, b = roads.first[lane], roads.first[lane + 1] - 1
+        reach = roads.length[lane] + roads.width[lane]
+        if abs(roads.x[a] - x) > reach or abs(roads.y[a] - y) > reach:
+            continue
+        s, d = project_on(roads, lane, x, y)
+        if s < 0.0 or s > roads.length[lane] or abs(d) > share * roads.width[lane]:
+            continue
+        _, _, tx, ty = place_on(roads, lane, s, 0.0)
+        if tx * ux + ty * uy < 0.5:
+            continue
+        off = abs(d) + 1.5 * (1.0 - (tx * ux + ty * uy))
+        for r in route:
+            if r == lane:
+                off -= 1.0
+        if off < best_off:
+            best, best_s, best_d, best_off = lane, s, d, off
+    return best, best_s, best_d
+
+
+@njit(cache=True, nogil=True)
+def _crossing_is_clear(fleet, roads, users, place, count, crossing, duration, given_way):
+    for lane in range(len(roads.length)):
+        for c in range(roads.crossing_first[lane], roads.crossing_first[lane + 1]):
+            if roads.crossing[c] != crossing:
+                continue
+            for u in range(count[lane]):
+                i, k = users[lane, u], place[lane, u]
+                front, v = fleet.q[i] + fleet.nose[i], fleet.v[i]
+                line = fleet.start[i, k] + roads.crossing_stop[c] - 0.3
+                if front - fleet.tail[i] > fleet.start[i, k] + roads.crossing_end[c]:
+                    continue
+                if front > line + 0.5:
+                    if front < fleet.start[i, k] + roads.crossing_end[c] + 1.0 or v > 0.3:
+                        return False
+                    continue
+                rest = max(line - front, 0.1)
+                if fleet.barrier[i] <= line + 0.5 and 0.5 * v * v / rest < 3.0:
+                    continue  # it stops
+                if v < 0.3 and given_way:
+                    continue
+                if given_way and 0.5 * v * v / rest < 2.5:
+                    continue
+                if rest / max(v, 2.0) < duration + 1.5:
+                    return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _way_is_clear(obstacles, x0, y0, x1, y1, duration):
+    o = obstacles
+    for step in range(int(duration / 0.25) + 7):
+        t = 0.25 * step
+        u = min(t / duration, 1.0)
+        x, y = x0 + u * (x1 - x0), y0 + u * (y1 - y0)
+        for j in range(o.count[0]):
+            if o.thing[j] > 1:
+                continue
+            dx, dy = x - o.x[j] - t * o.vx[j], y - o.y[j] - t * o.vy[j]
+            speed = math.sqrt(o.vx[j] ** 2 + o.vy[j] ** 2)
+            along, across = dx * o.ux[j] + dy * o.uy[j], abs(dy * o.ux[j] - dx * o.uy[j])
+            if -o.half_length[j] - 1.0 < along < o.half_length[j] + 1.0 + 1.5 * speed and across < o.half_width[j] + 1.2:
+                return False
+    return True
+
+

@@ -1,0 +1,157 @@
+"""All that has a label and is not the vehicle under test: what drives, walks, stands, and what a scenario asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from karp_perception.world.actors import Actor
+from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT
+from karp_perception.world.layout import Layout, LightColor
+from karp_perception.world.models.model import Model
+from karp_perception.world.traffic.driving import Driving
+from karp_perception.world.traffic.fleet import Kind
+from karp_perception.world.traffic.parked import parked, standing_actors
+from karp_perception.world.traffic.population import Draw, Population, mix_of
+from karp_perception.world.traffic.settings import TrafficSettings
+from karp_perception.world.vehicle import DrivenVehicle
+
+__all__ = ["Traffic", "TrafficSettings"]
+
+_BRAKING = -0.5  # m/s², at which brake lights go on
+_HEADLIGHTS = 0.45  # share of drivers with lights on by day
+
+
+@lru_cache(maxsize=2048)
+def _catalogue(family: str, seed: int) -> Model:
+    from karp_perception.world.models.catalogue import draw
+
+    return draw(family, seed)
+
+
+class Traffic:
+    """Traffic of a place, from a seed.
+
+    Args:
+        layout: the place.
+        seed: of everything that is drawn.
+        settings: how much of what.
+        ego: the vehicle under test, so that nothing begins where it stands.
+        draw: makes models; the catalogue where None.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        seed: int = 0,
+        settings: TrafficSettings = TrafficSettings(),
+        *,
+        ego: DrivenVehicle | None = None,
+        draw: Draw | None = None,
+    ) -> None:
+        self.layout, self.settings, self.time = layout, settings, 0.0
+        self._last_number = 0
+        rng = np.random.default_rng([seed, 7])
+        mix = mix_of(layout.family)
+        draw = _catalogue if draw is None else draw
+        population = Population(mix, rng, draw, settings.models)
+        placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
+        self._standing = standing_actors(placed, layout.ground, 1)
+        self._last_number = len(self._standing)
+        self.driving = Driving(layout, settings, population, rng, self._next_number)
+        self._fixed = _near_lanes(self._standing, layout)
+        self._people = np.zeros(max(len(layout.crossings), 1), np.int64)
+        self.driving._place_ego(ego)
+        self.driving.fill(self._fixed)
+        self._moving: list[Actor] | None = None
+
+    def step(self, dt: float, ego: DrivenVehicle | None = None) -> None:
+        """Moves everything on by `dt` s (at most 0.1); `ego` is seen as it is now."""
+        self.driving.step(dt, self.time, self._people, self._fixed, ego)
+        self.time += dt
+        self._moving = None
+
+    def actors(self) -> list[Actor]:
+        """Everything with a label but the vehicle under test."""
+        return [*self.standing(), *self.moving()]
+
+    def standing(self) -> tuple[Actor, ...]:
+        """What never moves: the same tuple for as long as it is the same things."""
+        return self._standing
+
+    def moving(self) -> list[Actor]:
+        """What moves or could."""
+        if self._moving is None:
+            self._moving = self._drivers()
+        return self._moving
+
+    def lights(self, t: float | None = None) -> Mapping[int, LightColor]:
+        """What each light shows at time t (s; now where None), by number."""
+        t = self.time if t is None else t
+        return {number: signal.color(t) for number, signal in self.layout.signals.items()}
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _drivers(self) -> list[Actor]:
+        f, rows = self.driving.fleet, self.driving.rows()
+        if not rows:
+            return []
+        r = np.array(rows)
+        parts = [(f.rear_x[r], f.rear_y[r], f.yaw[r], f.wheelbase[r], f.middle[r], f.yaw_rate[r])]
+        parts.append((f.trailer_x[r], f.trailer_y[r], f.trailer_yaw[r], f.trailer[r], f.trailer_middle[r],
+                      f.trailer_yaw_rate[r]))  # fmt: skip
+        x, y, yaw, base, middle, rate = (np.concatenate(column) for column in zip(*parts, strict=True))
+        half = 0.5 * np.concatenate([2.0 * f.half_width[r], 2.0 * f.trailer_half_width[r]])
+        c, s = np.cos(yaw), np.sin(yaw)
+        height = self.layout.ground.height
+        z = height(
+            np.concatenate([x + base * c, x, x - half * s, x + half * s]),
+            np.concatenate([y + base * s, y, y + half * c, y - half * c]),
+        ).reshape(4, -1)
+        pitch = np.arctan2(z[1] - z[0], np.maximum(base, 0.5))
+        roll = np.arctan2(z[2] - z[3], np.maximum(2.0 * half, 0.3))
+        cx, cy, cz = x + middle * c, y + middle * s, z[1] - np.tan(pitch) * middle
+        # A trailer's speed is that of its coupling along its own axis.
+        hitch_angle = f.yaw[r] - f.trailer_yaw[r]
+        v_trailer = f.v[r] * np.cos(hitch_angle) + f.coupling[r] * f.yaw_rate[r] * np.sin(f.trailer_yaw[r] - f.yaw[r])
+        v = np.concatenate([f.v[r], v_trailer])
+        vx, vy = v * c - middle * rate * s, v * s + middle * rate * c
+        actors, n = [], len(rows)
+        for k, row in enumerate(rows):
+            unit, (number, trailer_number) = self.driving.units[row], self.driving.numbers[row]
+            lights = BRAKE if f.a[row] < _BRAKING or f.v[row] < 0.1 else 0
+            lights |= (0, LEFT, RIGHT)[int(f.blinker[row])]
+            if (number * 0.618034) % 1.0 < _HEADLIGHTS or unit.kind == Kind.MOTORCYCLE:
+                lights |= HEAD
+            if unit.kind == Kind.BICYCLE:
+                lights &= HEAD
+            phase = float(f.q[row] * 2.0 * math.pi / 5.0 % (2.0 * math.pi)) if unit.model.gait is not None else 0.0
+            parts = ((k, unit.model, number), (k + n, unit.trailer, trailer_number))
+            for m, model, identity in parts:
+                if model is not None:
+                    actors.append(Actor(
+                        identity, model, (float(cx[m]), float(cy[m]), float(cz[m])), float(yaw[m]),
+                        (float(vx[m]), float(vy[m])), float(rate[m]), float(pitch[m]), float(roll[m]), phase, lights,
+                    ))  # fmt: skip
+        return actors
+
+
+def _near_lanes(actors: Sequence[Actor], layout: Layout) -> np.ndarray:
+    """(K, 9) for `sight.gather`: those that stand and reach into a lane."""
+    rows = []
+    lanes = np.concatenate([lane.center[:, :2] for lane in layout.lanes.values()])
+    half = np.concatenate([np.full(len(lane.center), 0.5 * lane.width) for lane in layout.lanes.values()])
+    for actor in actors:
+        length, width, _ = actor.model.size
+        c, s = math.cos(actor.yaw), math.sin(actor.yaw)
+        dx, dy = (lanes - actor.position[:2]).T
+        along = np.maximum(np.abs(dx * c + dy * s) - 0.5 * length, 0.0)
+        across = np.maximum(np.abs(dy * c - dx * s) - 0.5 * width, 0.0)
+        if (np.hypot(along, across) < half + 0.5).any():
+            rows.append((*actor.position[:2], c, s, 0.5 * length, 0.5 * width, 0.0, 0.0, 3.0))
+    return np.array(rows, float).reshape(-1, 9)
