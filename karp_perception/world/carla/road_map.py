@@ -213,7 +213,5 @@ def nearest_lane(lanes: Mapping[int, Lane], position: np.ndarray, yaw: float) ->
 def lanes_around(lanes: Mapping[int, Lane], center: np.ndarray, reach: float) -> list[Lane]:
     """Lanes that come within `reach` m of a point (at least (2,))."""
     return [
-        lane
-        for lane in lanes.values()
-        if ((lane.center[:, :2] - center[:2]) ** 2).sum(axis=1).min() <= reach * reach
+        lane for lane in lanes.values() if ((lane.center[:, :2] - center[:2]) ** 2).sum(axis=1).min() <= reach * reach
     ]

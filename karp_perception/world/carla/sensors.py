@@ -14,10 +14,11 @@ from karp_perception.core import Boxes, CameraFrame, LidarSweep
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.sensing.camera_mending import BODY_FROM_OPTICAL
 from karp_perception.world.carla.coordinates import image_from_carla, points_from_carla
-from karp_perception.world.carla.lens import Camera, Lens
+from karp_perception.world.carla.pinhole_view import PinholeView
 
 if TYPE_CHECKING:
     from karp_perception.world.rig import Rig
+    from karp_perception.world.sensors.camera import CameraModel
     from karp_perception.world.sensors.lidar_models import LidarModel
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ class SensorOrder:
 class MountedCamera:
     """A camera of the rig as CARLA renders it."""
 
-    model: Camera
-    lens: Lens
+    model: CameraModel
+    view: PinholeView
 
     @property
     def depth_name(self) -> str:
@@ -59,9 +60,9 @@ class MountedCamera:
     def order(self, *, depth: bool = False) -> SensorOrder:
         """The sensor to spawn, or the depth camera that sees the same."""
         attributes = {
-            "image_size_x": str(self.lens.width),
-            "image_size_y": str(self.lens.height),
-            "fov": f"{self.lens.fov:.9g}",
+            "image_size_x": str(self.view.width),
+            "image_size_y": str(self.view.height),
+            "fov": f"{self.view.fov:.9g}",
             # CARLA's own lens is switched off: its formula is none that anybody calibrates for.
             "lens_k": "0.0",
             "lens_kcube": "0.0",
@@ -73,10 +74,10 @@ class MountedCamera:
 
     def frame(self, data: Any, stamp_ns: int) -> CameraFrame:
         """What a carla.Image shows. Raises InvalidInput for one of another size."""
-        rendered = image_from_carla(data.raw_data, self.lens.width, self.lens.height)
+        rendered = image_from_carla(data.raw_data, self.view.width, self.view.height)
         model = self.model
         return CameraFrame(
-            self.lens.picture(rendered), model.intrinsics, model.T_base_camera, stamp_ns, model.distortion
+            self.view.picture(rendered), model.intrinsics, model.T_base_camera, stamp_ns, model.distortion
         )
 
 
@@ -189,7 +190,7 @@ class MountedRig:
     def of(cls, rig: Rig, step_s: float, *, masks: bool) -> MountedRig:
         """A rig in a world of this step. Without a lidar only depth tells what is hidden: masks then come anyway."""
         lidar = None if rig.lidar is None else MountedLidar(rig.lidar, np.asarray(rig.T_base_lidar, float), step_s)
-        cameras = tuple(MountedCamera(model, Lens(model)) for model in rig.cameras)
+        cameras = tuple(MountedCamera(model, PinholeView(model)) for model in rig.cameras)
         return cls(lidar, cameras, masks or lidar is None)
 
     def orders(self) -> list[SensorOrder]:

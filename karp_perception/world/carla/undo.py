@@ -16,10 +16,15 @@ class Undo:
 
     `run` does all of them, the latest first, and raises nothing but what interrupts the process (which it finishes
     first): it runs where another exception may be on its way, which must not be masked.
+
+    Args:
+        answers: whether the server still does. Where it does not, the rest is given up at once: each of a hundred
+            actors would wait for a time-out, and went away with the server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Callable[[], bool] = lambda: True) -> None:
         self._actions: list[tuple[str, Callable[[], Any]]] = []
+        self._answers = answers
 
     def __len__(self) -> int:
         return len(self._actions)
@@ -38,6 +43,10 @@ class Undo:
                     action()
                     break
                 except Exception as error:
+                    if not self._answers():
+                        log.warning("CARLA no longer answers: %d changes are left as they are", len(self) + 1)
+                        self._actions.clear()
+                        break
                     if attempt == _ATTEMPTS - 1:
                         log.warning("CARLA: %s could not be undone: %s", what, _first_line(error))
                 except BaseException as error:  # Ctrl-C: first leave the server as it was, then end

@@ -1,6 +1,6 @@
 """The picture of any camera out of the only one that CARLA has: a pinhole with square pixels, its axis in the middle.
 
-Where a camera is just that, its picture is taken as it comes. Otherwise (a lens, a principal point off the middle,
+Where a camera is just that, its picture is taken as it comes. Otherwise (a fisheye, a principal point off the middle,
 pixels that are not square) CARLA renders a pinhole picture that covers its field of view, and each pixel is looked up
 there. What lies farther than 75 degrees from the axis no pinhole shows well: it stays black.
 """
@@ -8,54 +8,22 @@ there. What lies farther than 75 degrees from the axis no pinhole shows well: it
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from karp_perception.core.frames import Distortion, DistortionModel
+from karp_perception.core.frames import DistortionModel
+
+if TYPE_CHECKING:
+    from karp_perception.world.sensors.camera import CameraModel
 
 _WIDEST = math.radians(75.0)  # from the axis, that a pinhole is asked for
 _LARGEST_SIDE = 4096  # pixels of a rendered picture
 _SAME = 1.0  # pixels by which a camera may differ from CARLA's and still be taken for it
-_ITERATIONS = 12  # Newton steps from an angle on the image to that of the ray; it converges in five
 
 
-class Camera(Protocol):
-    """What is needed of `world.sensors.camera.CameraModel`."""
-
-    name: str
-    width: int
-    height: int
-    intrinsics: np.ndarray
-    distortion: Distortion
-    T_base_camera: np.ndarray
-
-
-def rays_of(intrinsics: np.ndarray, distortion: Distortion, pixels: np.ndarray) -> np.ndarray:
-    """(N, 3) directions of unit length in the optical frame, for pixels (N, 2)."""
-    if distortion.model is not DistortionModel.EQUIDISTANT:
-        coefficients = np.array(distortion.coefficients) if distortion.coefficients else None
-        xy = cv2.undistortPoints(pixels.reshape(-1, 1, 2).astype(np.float64), intrinsics, coefficients).reshape(-1, 2)
-        rays = np.column_stack([xy, np.ones(len(xy))])
-        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    # Kannala and Brandt 2006, as cv2.fisheye: theta (1 + k1 theta^2 + ...) = radius, for angles beyond 90 degrees too.
-    k = np.array(distortion.coefficients)
-    y = (pixels[:, 1] - intrinsics[1, 2]) / intrinsics[1, 1]
-    x = (pixels[:, 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
-    radius = np.hypot(x, y)
-    theta = np.minimum(radius, math.pi)
-    powers = np.arange(1, 5)
-    for _ in range(_ITERATIONS):
-        squares = theta[:, None] ** (2 * powers)
-        value = theta * (1 + squares @ k) - radius
-        slope = 1 + squares @ (k * (2 * powers + 1))
-        theta = np.clip(theta - value / np.where(np.abs(slope) > 1e-6, slope, 1e-6), 0.0, math.pi)
-    share = np.sin(theta) / np.maximum(radius, 1e-12)
-    return np.column_stack([x * share, y * share, np.cos(theta)])
-
-
-class Lens:
+class PinholeView:
     """How to render a camera in CARLA.
 
     Attributes:
@@ -63,24 +31,23 @@ class Lens:
         focal: its focal length, pixels.
     """
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: CameraModel) -> None:
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
         K, size = camera.intrinsics, (camera.width, camera.height)
         middle = np.array([K[0, 2] - 0.5 * (size[0] - 1), K[1, 2] - 0.5 * (size[1] - 1)])
         plain = np.abs(middle).max() <= _SAME and abs(K[0, 0] - K[1, 1]) * size[1] <= _SAME * K[1, 1]
-        if plain and K[0, 1] == 0 and camera.distortion.model is DistortionModel.NONE:
+        if plain and camera.distortion.model is DistortionModel.NONE:
             self.width, self.height, self.focal = *size, float(K[0, 0])
             return
-        u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-        rays = rays_of(K, camera.distortion, np.column_stack([u.ravel(), v.ravel()]).astype(np.float64))
-        ahead = rays[:, 2] > math.cos(_WIDEST)
-        slope = rays[:, :2] / np.where(ahead, rays[:, 2], 1.0)[:, None]
+        rays = camera.directions.astype(np.float64)
+        ahead = rays[..., 2] > math.cos(_WIDEST)
+        slope = rays[..., :2] / np.where(ahead, rays[..., 2], 1.0)[..., None]
         reach = np.abs(slope[ahead]).max(axis=0) if ahead.any() else np.ones(2)
         self.focal = float(min(max(K[0, 0], K[1, 1]), 0.5 * _LARGEST_SIDE / reach.max()))
         # One pixel more on each side: the outermost rays are looked up between two pixels.
         self.width, self.height = (2 * math.ceil(self.focal * r) + 2 for r in reach)
         looked_up = self.focal * slope + 0.5 * (np.array([self.width, self.height]) - 1)
-        looked_up = np.where(ahead[:, None], looked_up, -2.0).reshape(*size[::-1], 2).astype(np.float32)
+        looked_up = np.where(ahead[..., None], looked_up, -2.0).astype(np.float32)
         self._maps = (np.ascontiguousarray(looked_up[..., 0]), np.ascontiguousarray(looked_up[..., 1]))
 
     @property
