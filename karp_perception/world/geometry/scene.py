@@ -16,6 +16,8 @@ BRAKE, LEFT, RIGHT, HEAD = 1, 2, 4, 8
 SIGNAL_RED, SIGNAL_YELLOW, SIGNAL_GREEN = 16, 32, 64
 """Bits of `Body.lights` of a traffic light: the lamps that are on."""
 
+_UPPER_CORNERS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [-1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]])
+
 
 @dataclass(frozen=True)
 class Body:
@@ -104,6 +106,7 @@ class Bodies:
         half = 0.5 * (upper - lower)
         middle = place + np.einsum("nij,nj->ni", R, 0.5 * (upper + lower))
         extent = np.einsum("nij,nj->ni", np.abs(R), half)
+        corners = np.einsum("nij,kj,nj->nki", R[:, :2], _UPPER_CORNERS, half)  # the lower ones lie opposite
         count = np.array([len(b.shape) for b in bodies], np.int64)
 
         def stacked(name: str, shape: tuple[int, ...], dtype: type = float) -> np.ndarray:
@@ -122,7 +125,7 @@ class Bodies:
         tinted = tint > 0
         color[tinted] = paint[of[tinted], tint[tinted] - 1]
         return cls(
-            count, place, middle, np.linalg.norm(half[:, :2], axis=1) + np.abs(extent[:, 2] - half[:, 2]),
+            count, place, middle, np.linalg.norm(corners, axis=2).max(axis=1),
             middle[:, 2] - extent[:, 2], middle[:, 2] + extent[:, 2],
             np.array([b.velocity for b in bodies], float).reshape(n, 3), np.array([b.yaw_rate for b in bodies], float),
             np.array([b.owner for b in bodies], np.int64), np.array([b.lights for b in bodies], np.int64),
