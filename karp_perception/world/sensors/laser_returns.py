@@ -17,6 +17,7 @@ AIR = -1
 """Surface of a return from fog or rain."""
 
 _RETRO_GAIN = 60.0  # more power than a white surface: signs and plates (Velodyne: retroreflectors lie above 100 %)
+_RETRO_SHADE = 2.3  # what they add to their reflectivity on the calibrated scale: 255 of 255
 _RETRO_FADES = 0.5  # cosine of the angle up to which they work
 _UNEVEN = 0.6  # standard deviation of the logarithm of the fog's echo
 _DROPS_WITHIN = 12.0  # m, beyond which a drop is too faint
@@ -82,7 +83,7 @@ def backscatter(reflectivity, specular, cosine):
     """
     square = cosine * cosine
     rough = (0.7732 * cosine + 0.3389 * (1.0 - square)) / 0.7732
-    return reflectivity * ((1.0 - specular) * rough * math.sqrt(cosine) + specular * square**_LOBE)
+    return reflectivity * ((1.0 - specular) * rough + specular * square**_LOBE)
 
 
 @njit(cache=True, inline="always")
@@ -97,7 +98,7 @@ def _echo(primitive, surface, cosine, wetness, tables):
         return backscatter(r, s, cosine), 1.0
     if retro[primitive]:
         working = min(cosine / _RETRO_FADES, 1.0)
-        return reflectivity[primitive] * max(working, 0.3), 1.0 + _RETRO_GAIN * working
+        return reflectivity[primitive] * (0.3 + _RETRO_SHADE * working), 1.0 + _RETRO_GAIN * working
     return backscatter(reflectivity[primitive], specular[primitive], cosine), 1.0
 
 

@@ -44,17 +44,17 @@ class LaserWeather:
     def of(cls, weather: Weather | None) -> LaserWeather:
         """The same weather for a laser; None is a clear day.
 
-        Rain: attenuation exp(-0.02 R^0.6 z) and range noise 0.02 z (1 - exp(-R))^2 of Goodin et al., "Predicting the
-        influence of rain on lidar in ADAS" (2019). Fog: extinction ln 20 / V, and backscatter of the pulse by the fog
-        on its way, after Hahner et al., "Fog simulation on real lidar point clouds" (ICCV 2021).
+        Extinction is that of light (fog by Koschmieder, rain by ITU-R P.1814). Rain blurs ranges as in Goodin et al.,
+        "Predicting the influence of rain on lidar in ADAS" (2019), but a tenth as much: theirs is 20 cm at 10 m. Fog
+        sends a part of the pulse back on its way, after Hahner et al., "Fog simulation on real lidar point clouds"
+        (ICCV 2021).
         """
         if weather is None:
             return cls()
         rain = weather.rain
-        extinction = math.log(20.0) / weather.visibility
         power, place = soft_target(weather.visibility) if weather.visibility < _FOG_RANGE else (0.0, 0.0)
         return cls(
-            2 * extinction + 0.02 * rain**0.6, 0.02 * (1 - math.exp(-rain)) ** 2, power, place,
+            2 * weather.extinction, 0.002 * (1 - math.exp(-rain)) ** 2, power, place,
             min(_DROPS * rain**0.6, 0.5), max(weather.wetness, min(rain / 5.0, 1.0)),
         )  # fmt: skip
 

@@ -96,9 +96,17 @@ def _targets(scene: SceneRays, owners: np.ndarray, samples: int) -> tuple[np.nda
 
 
 def _spread(samples: int) -> np.ndarray:
-    """(samples, 3) in 0..1, evenly spread: the R3 sequence of Roberts (2018)."""
-    g = 1.2207440846057596  # root of x^4 = x + 1
-    return (0.5 + np.arange(1, samples + 1)[:, None] * np.array([1 / g, 1 / g**2, 1 / g**3])) % 1.0
+    """(samples, 3) in 0..1, any few in a row evenly spread: Halton's sequence, best across, then upwards."""
+    return np.stack([_radical_inverse(samples, base) for base in (5, 2, 3)], axis=1)
+
+
+def _radical_inverse(count: int, base: int) -> np.ndarray:
+    rest, digit, value = np.arange(1, count + 1), 1.0, np.zeros(count)
+    while rest.any():
+        digit /= base
+        value += digit * (rest % base)
+        rest //= base
+    return value
 
 
 def _inside(kind: np.ndarray, taper: np.ndarray, u: np.ndarray) -> np.ndarray:
