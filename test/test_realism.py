@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def ground(shade: float = 0.2) -> np.ndarray:
 def cluster(x: float, y: float, z: float, count: int, shade: float) -> np.ndarray:
     rng = np.random.default_rng(count)
     spread = rng.uniform(-0.3, 0.3, (count, 3))
-    return np.concatenate([spread + (x, y, z), np.full((count, 1), shade)], axis=1)
+    return np.concatenate([spread + np.array([x, y, z]), np.full((count, 1), shade)], axis=1)
 
 
 def scan(parts: list[np.ndarray], labels: Boxes, **changes: object) -> Scan:
@@ -148,7 +148,7 @@ def test_the_whole_comparison_is_printed_and_written(tmp_path: Path, monkeypatch
     row = next(row for row in found["hdl64e"] if row.name == "points: car 10-20 m")
     assert (row.real, row.world, row.objects, row.within) == (40.0, 80.0, (4, 5), False)
     assert json.loads(out.read_text()) == json.loads(json.dumps(realism.as_json(found)))
-    console = Console(record=True, width=120, file=open(os.devnull, "w"))
+    console = Console(record=True, width=120, file=io.StringIO())
     console.print(realism.table("hdl64e", found["hdl64e"]))
     text = console.export_text()
     assert "points: car 10-20 m" in text
@@ -167,6 +167,6 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
         realism.real_scans([tmp_path], "vlp17")
     with pytest.raises(ConfigurationError, match="at least one frame"):
         realism.run([tmp_path], frames=0)
-    (tmp_path / "c" / "points.bin").write_bytes(b"123")
+    (tmp_path / "c" / "points.bin").write_bytes(bytes(12))
     with pytest.raises(InvalidInput):
         realism.real_scans([tmp_path], "vlp16")
