@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from karp_perception.core import Command, EgoState, Route, SensorFrame, Settings, Vehicle, nested, setting
+from karp_perception.core import Boxes, Command, EgoState, Route, SensorFrame, Settings, Vehicle, nested, setting
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.geometry import invert_pose
 from karp_perception.world.actors import Actor, boxes_of
@@ -29,7 +29,7 @@ from karp_perception.world.layout import Layout, LightColor, Placement
 from karp_perception.world.layouts.families import make_layout
 from karp_perception.world.models.catalogue import draw
 from karp_perception.world.rig import Rig, make_rig
-from karp_perception.world.sensors.camera import Camera, Rendered
+from karp_perception.world.sensors.camera import Camera, Rendered, Surroundings, render_all
 from karp_perception.world.sensors.lidar import Lidar, LidarReturns
 from karp_perception.world.sensors.visibility import visibility
 from karp_perception.world.sensors.weather import Weather
@@ -99,6 +99,8 @@ class EmbeddedWorld:
         self.rig = make_rig(rig) if isinstance(rig, str) else rig
         self._lidar = None if self.rig.lidar is None else Lidar(self.rig.lidar, self.rig.T_base_lidar, settings.threads)
         self._cameras = tuple(Camera(model) for model in self.rig.cameras)
+        # Cosine of the largest angle from each camera's axis at which it sees anything.
+        self._widest = [float(m.directions[..., 2][m.directions.any(axis=-1)].min()) for m in self.rig.cameras]
         self._layout_of: tuple[int, Layout, Bodies, tuple[tuple[Body, int], ...]] | None = None
         self.reset(seed)
 
@@ -196,12 +198,9 @@ class EmbeddedWorld:
         """Each camera's image with what a simulator knows about each pixel."""
         if self._pictures is None:
             scene, ground = self.scene()
-            self._pictures = {
-                camera.model.name: camera.render(
-                    scene, ground, self._carrier(), self.weather, self.stamp_ns, _mixed(self.seed, self._ticks, k)
-                )
-                for k, camera in enumerate(self._cameras, start=1)
-            }
+            carrier, seed = self._carrier(), _mixed(self.seed, self._ticks, 1)
+            around = Surroundings.of(scene, ground, carrier, self.weather, self.layout.ground)
+            self._pictures = render_all(self._cameras, around, carrier, self.stamp_ns, seed, self.settings.threads)
         return self._pictures
 
     def close(self) -> None:
@@ -275,10 +274,9 @@ class EmbeddedWorld:
         numbers = np.array([a.number for a in near], np.int64)
         T_base_odom = invert_pose(pose)
         scene, ground = self.scene()
-        origins = [camera.model.T_base_camera[:3, 3] for camera in self._cameras]
-        if self._lidar is not None:
-            origins.append(self.rig.T_base_lidar[:3, 3])
-        seen = visibility(scene, ground, self._carrier(), np.array(origins), numbers)
+        boxes = boxes_of(near).transformed(T_base_odom, "base_link")
+        origins, looks = self._eyes(boxes)
+        seen = visibility(scene, ground, self._carrier(), origins, numbers, looks, threads=self.settings.threads)
         inside, returns = np.zeros(len(near), np.int64), self.returns()
         if returns is not None and near:
             row = np.minimum(np.searchsorted(numbers, returns.owner), len(numbers) - 1)
@@ -286,7 +284,7 @@ class EmbeddedWorld:
         return Truth(
             self.stamp_ns,
             self.ego,
-            boxes_of(near).transformed(T_base_odom, "base_link"),
+            boxes,
             numbers,
             seen,
             inside,
@@ -295,6 +293,20 @@ class EmbeddedWorld:
             self.route,
             {name: picture.mask for name, picture in self.pictures().items()},
         )
+
+    def _eyes(self, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
+        """Where sensors are, (K, 3) m, and which actors each can see at all, (K, N): lidars look all around."""
+        origins, looks = [], []
+        for camera, widest in zip(self._cameras, self._widest, strict=True):
+            T = camera.model.T_base_camera
+            origins.append(T[:3, 3])
+            away = boxes.center - T[:3, 3]
+            along = away @ T[:3, 2] / np.maximum(np.linalg.norm(away, axis=1), 1e-6)
+            looks.append(along > widest)
+        if self._lidar is not None:
+            origins.append(self._lidar.origin)
+            looks.append(np.ones(len(boxes), bool))
+        return np.array(origins), np.array(looks)
 
     def _lights(self, T_base_odom: np.ndarray) -> tuple[TrafficLight, ...]:
         lights = []

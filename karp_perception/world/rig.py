@@ -90,7 +90,7 @@ def _surround() -> Rig:
 def _fisheye() -> Rig:
     places = {"front": (2.8, 0.0, 0.0), "left": (1.0, 0.95, 90.0), "right": (1.0, -0.95, -90.0), "rear": (-1.8, 0, 180)}
     cameras = tuple(
-        CameraModel.fisheye(name, 640, 480, 190.0, (x, y, 0.9), yaw, -15.0) for name, (x, y, yaw) in places.items()
+        CameraModel.fisheye(name, 640, 480, 190.0, (x, y, 0.9), yaw, 15.0) for name, (x, y, yaw) in places.items()
     )
     return Rig("fisheye", LIDARS["os128"], mounted(0.0, 0.0, _ROOF), cameras)
 
