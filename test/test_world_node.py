@@ -144,16 +144,16 @@ def test_without_commands_the_vehicle_is_braked_and_says_so(peer: Peer) -> None:
     diagnostics = peer.heard("diagnostic_msgs/msg/DiagnosticArray", "/diagnostics")
     driver = Driver(peer, speed=8.0, acceleration=0.0, count=5)
     node = NodeProcess(
-        NODE, *FAST, *listeners("/odometry"), "-p", "wait_for_command:=0.5", "-p", "duration:=4.0",
+        NODE, *FAST, *listeners("/odometry"), "-p", "wait_for_command:=0.4", "-p", "duration:=2.6",
         "-p", "command_timeout:=0.3", "-p", "timeout_braking:=5.0",
     )  # fmt: skip
     assert node.wait() == 0, node.output
-    wait_until(lambda: len(driver.speeds) == 40, "the last frame")
+    wait_until(lambda: len(driver.speeds) == 26, "the last frame")
     assert driver.speeds[:8] == [8.0] * 8, "0.3 s after the last command, which answered frame 4"
     assert driver.speeds[-1] == 0.0
     np.testing.assert_allclose(np.diff(driver.speeds[7:20]), -0.5, atol=1e-9)
     drive = counts(diagnostics, "world: drive")
-    assert (drive["unanswered"], drive["braked"]) == (35, 33)
+    assert (drive["unanswered"], drive["braked"]) == (21, 19)
     assert "no command for" in node.output
 
 
