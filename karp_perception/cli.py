@@ -20,6 +20,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+evaluate = typer.Typer(help="How good it is, measured.", no_args_is_help=True)
+app.add_typer(evaluate, name="evaluate")
+
 # typer reads annotations at run time, where Python 3.10 cannot read `X | None` of a typing alias: hence Optional.
 Config = Annotated[Optional[Path], typer.Option(help="Parameter file (the nodes' YAML); see config/karp.yaml.")]  # noqa: UP045
 Model = Annotated[
@@ -98,6 +101,87 @@ def demo(
 
     with _progress("demo") as progress:
         run(out, seconds, config, progress)
+
+
+@app.command()
+def drive(
+    out: Annotated[Path, typer.Option(help="Directory for what comes out; finished cases in it are kept.")],
+    suite: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="all, the name of a group, or a YAML file or folder of your own."),
+    ] = None,
+    scenario: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A scenario, one of its cases (ccrs,speed=30), or random:<family>:<seed>; may be repeated."),
+    ] = None,
+    perception: Annotated[str, typer.Option(help="model: from the sensors on; truth: perfect perception.")] = "truth",
+    rig: Annotated[Optional[str], typer.Option(help="Sensors, for perception model; nano by default.")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes; one a core by default.")] = None,  # noqa: UP045
+    video: Annotated[bool, typer.Option(help="Write drive.mp4 where one case is driven.")] = True,
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+) -> None:
+    """Closed loop in the embedded world: summary.json with a row a scenario, a report with drawings, a video."""
+    from karp_perception.drive.run import DriveOptions, run
+
+    settings = _settings(config, model, backend)
+    with _progress("driving") as progress:
+        options = DriveOptions(perception, seed, rig, video)
+        summary = run(out, suite or "all", scenario or (), options, workers, settings, progress)
+    _print_drives(summary)
+    print(f"written to {out}: {', '.join(sorted(f.name for f in out.iterdir() if not f.name.startswith('.')))}")
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="Directory of the data set; what is there already is kept.")],
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the whole data set.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
+    families: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--family", help="Kind of place; may be repeated. All of them by default."),
+    ] = None,
+    rig: Annotated[str, typer.Option(help="Set of sensors, such as nano, kitti, nuscenes, surround.")] = "nano",
+    per_drive: Annotated[int, typer.Option(min=1, help="Frames taken from one drive.")] = 4,
+    spacing: Annotated[float, typer.Option(min=0.1, help="Seconds between two of them.")] = 1.0,
+    bags: Annotated[bool, typer.Option(help="Write a rosbag of each drive instead of labelled frames.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the bytes are the same for any number.")] = 1,
+) -> None:
+    """A data set from the embedded world: labelled frames or rosbags, resumable, the same bytes for the same seed."""
+    from karp_perception.world.dataset import DatasetSettings, families_of, run
+
+    settings = DatasetSettings(seed, families_of(families), rig, per_drive, spacing, bags)
+    with _progress("making a world") as progress:
+        done = run(out, frames, settings, workers, progress)
+    print(
+        f"{done['frames']} frames in {out}: {done['written']} written, {done['kept']} kept, "
+        f"{done['frames_per_second']} a second"
+    )
+
+
+@evaluate.command()
+def realism(
+    real: Annotated[list[Path], typer.Argument(metavar="FRAME_DIR...", help="Folders of recorded, labelled frames.")],
+    families: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--family", help="Kind of place to compare with; may be repeated. All of them by default."),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Simulated frames for each sensor.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first of them.")] = 0,
+    lidar: Annotated[Optional[str], typer.Option(help="Sensor of the recordings; else told by each frame.")] = None,  # noqa: UP045
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the rows into this file.")] = None,  # noqa: UP045
+) -> None:
+    """The world's lidar beside recorded frames: points by object, ring and range, ground, heights, intensity."""
+    from rich.console import Console
+
+    from karp_perception.evaluation.realism import run, table
+    from karp_perception.world.dataset import families_of
+
+    found = run(real, families_of(families), frames, seed, lidar, json_file)
+    for name, rows in found.items():
+        Console().print(table(name, rows))
 
 
 def _print_version(asked: bool) -> None:
@@ -189,6 +273,24 @@ def _print_summary(summary: dict[str, Any]) -> None:
     print(
         f"{summary['realtime_factor']} times real time "
         f"({summary['wall_s']} s, and {summary['video_s']} s for the video)"
+    )
+
+
+def _print_drives(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("case", "contact km/h", "gap m", "brake m/s²", "jerk m/s³", "verdict")
+    for row in summary["rows"]:
+        keys = ("contact_speed_kmh", "min_gap_m", "max_deceleration", "max_jerk")
+        failed = [f"{check['name']} ({check['found']})" for check in row["checks"] if not check["passed"]]
+        verdict = "passed" if row["passed"] else "failed: " + ", ".join(failed)
+        table.add_row(row["case"], *("-" if row[key] is None else str(row[key]) for key in keys), verdict)
+    Console().print(table)
+    print(
+        f"{summary['passed']} of {summary['cases']} cases of {summary['scenarios']} scenarios passed, "
+        f"{summary['contacts']} contacts ({summary['contacts_unavoidable']} that nobody could avoid), "
+        f"{summary['needless_hard_braking']} times braked hard for nothing; score {summary['score']}"
     )
 
 
