@@ -203,7 +203,7 @@ class Actor:
     def __init__(
         self, server: Server, identifier: int, blueprint: Blueprint, transform: Transform, parent: Any
     ) -> None:
-        self.server, self.id, self.type_id, self.parent = server, number, blueprint.id, parent
+        self.server, self.id, self.type_id, self.parent = server, identifier, blueprint.id, parent
         self.attributes = {name: attribute.value for name, attribute in blueprint.attributes.items()}
         self.transform, self.velocity, self.autopilot = copy.deepcopy(transform), Vector3D(), False
         self.control: Any = None
@@ -450,6 +450,14 @@ class Server:
         self._next += 1
         actor = self.actors[self._next] = Actor(self, self._next, blueprint, transform, parent)
         self.ever.append(actor)
+        return actor
+
+    def foreigner(self, blueprint: Blueprint, transform: Transform) -> Actor:
+        """Somebody else's actor, which must stay."""
+        actor = self.spawn(blueprint, transform, None)
+        assert actor is not None
+        self.ever.remove(actor)
+        self.foreign[actor.id] = actor
         return actor
 
     def tick(self) -> int:

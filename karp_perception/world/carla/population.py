@@ -130,8 +130,10 @@ def spawn_walkers(
     carla: Any, world: Any, spawner: Spawner, undo: Undo, settings: CarlaSettings, rng: np.random.Generator, role: str
 ) -> list[tuple[Any, float]]:
     """People on the pavements: the controller of each and the speed at which it is to walk, m/s."""
+    if not settings.walkers:
+        return []
     blueprints = sorted(world.get_blueprint_library().filter("walker.pedestrian.*"), key=lambda b: b.id)
-    mind = world.get_blueprint_library().find("controller.ai.walker") if settings.walkers else None
+    mind = set_attributes(world.get_blueprint_library().find("controller.ai.walker"), role_name=role)
     walkers: list[tuple[Any, float]] = []
     for _ in range(settings.walkers if blueprints else 0):
         blueprint = set_attributes(

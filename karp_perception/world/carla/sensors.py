@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,42 +91,38 @@ class BeamBlock:
     upper: float
 
 
-def beam_blocks(elevations: Sequence[float], most: int = _MOST_UNITS) -> tuple[list[BeamBlock], float]:
-    """A beam table (deg, any order) as few blocks of equally spaced beams, and the largest error of a beam, deg.
+@lru_cache(maxsize=16)
+def beam_blocks(elevations: tuple[float, ...], most: int = _MOST_UNITS) -> tuple[tuple[BeamBlock, ...], float]:
+    """A beam table (deg, any order) as blocks of equally spaced beams, and the largest error of a beam, deg.
 
-    Real lidars have beams closer together where it matters; the tolerance grows until `most` blocks do.
+    Real lidars have beams closer together where it matters. As few blocks as bring every beam close to its place, at
+    most `most`, cut where the largest error is least (dynamic programming over where the last block begins).
     """
     beams = np.sort(np.asarray(elevations, float))
-    tolerance = _CLOSE_BEAMS
-    while True:
-        blocks, worst = _split(beams, tolerance)
-        if len(blocks) <= most:
-            return blocks, worst
-        tolerance *= 1.5
-
-
-def _split(beams: np.ndarray, tolerance: float) -> tuple[list[BeamBlock], float]:
-    blocks: list[BeamBlock] = []
-    start, worst = 0, 0.0
-    while start < len(beams):
-        end = start + 1
-        best = (BeamBlock(1, float(beams[start]), float(beams[start])), 0.0)
-        # The longest run that a straight line fits: an error in its middle may shrink again as it grows.
-        for stop in range(start + 2, len(beams) + 1):
-            block, error = _line(beams[start:stop])
-            if error <= tolerance:
-                end, best = stop, (block, error)
-        blocks.append(best[0])
-        worst = max(worst, best[1])
-        start = end
-    return blocks, worst
+    n = len(beams)
+    lines = {(i, j): _line(beams[i:j]) for i in range(n) for j in range(i + 1, n + 1)}
+    # best[j]: the first j beams in the present number of blocks, as (largest error, blocks).
+    best: list[tuple[float, tuple[BeamBlock, ...]]] = [(0.0, ())] + [(math.inf, ())] * n
+    for _ in range(min(most, n)):
+        grown = [(math.inf, ())] * (n + 1)
+        for j in range(1, n + 1):
+            errors = [max(best[i][0], lines[i, j][1]) for i in range(j)]
+            i = int(np.argmin(errors))
+            grown[j] = (errors[i], (*best[i][1], lines[i, j][0]))
+        best = grown
+        if best[n][0] <= _CLOSE_BEAMS:
+            break
+    error, blocks = best[n]
+    return blocks, error
 
 
 def _line(beams: np.ndarray) -> tuple[BeamBlock, float]:
-    index = np.arange(len(beams))
-    slope, offset = np.polyfit(index, beams, 1)
-    fitted = slope * index + offset
-    return BeamBlock(len(beams), float(fitted[0]), float(fitted[-1])), float(np.abs(fitted - beams).max())
+    """The straight line through a run of beams (least squares), and how far the farthest lies beside it."""
+    n = len(beams)
+    index = np.arange(n) - 0.5 * (n - 1)
+    slope = float(index @ beams / (index @ index)) if n > 1 else 0.0
+    fitted = beams.mean() + slope * index
+    return BeamBlock(n, float(fitted[0]), float(fitted[-1])), float(np.abs(fitted - beams).max())
 
 
 @dataclass(frozen=True)
