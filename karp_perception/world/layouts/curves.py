@@ -25,30 +25,50 @@ class Spot(NamedTuple):
         return Spot(float(self.x + c * forward - s * left), float(self.y + s * forward + c * left), self.heading)
 
 
+def placed(points: np.ndarray, base: Spot) -> np.ndarray:
+    """Points (N, 2) given in a frame whose origin and x axis are `base`, in the world's frame."""
+    c, s = np.cos(base.heading), np.sin(base.heading)
+    return np.asarray(points, float) @ np.array([[c, s], [-s, c]]) + base[:2]
+
+
 def distances(points: np.ndarray) -> np.ndarray:
     """(N,) m along the curve to each of its points."""
-    step = np.diff(points, axis=0)
-    return np.concatenate([[0.0], np.cumsum(np.hypot(step[:, 0], step[:, 1]))])
+    step = points[1:] - points[:-1]
+    found = np.zeros(len(points))
+    np.cumsum(np.hypot(step[:, 0], step[:, 1]), out=found[1:])
+    return found
 
 
 def headings(points: np.ndarray) -> np.ndarray:
     """(N,) rad, unwrapped: the mean direction of the pieces on either side of each point."""
-    step = np.diff(points, axis=0)
-    angle = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+    step = points[1:] - points[:-1]
+    angle = np.arctan2(step[:, 1], step[:, 0])
+    if np.abs(angle[1:] - angle[:-1]).max(initial=0.0) > np.pi:
+        angle = np.unwrap(angle)
     return np.concatenate([angle[:1], 0.5 * (angle[1:] + angle[:-1]), angle[-1:]])
 
 
 def offset(points: np.ndarray, left: float | np.ndarray) -> np.ndarray:
     """The curve `left` m to the left (negative: right), a number or one a point."""
-    angle = headings(points)
-    return points + np.stack([-np.sin(angle), np.cos(angle)], axis=1) * np.reshape(left, (-1, 1))
+    step = points[1:] - points[:-1]
+    step /= np.sqrt(np.einsum("ij,ij->i", step, step))[:, None]
+    # The sum of the directions of two pieces points along their bisector; from there on it is `headings` without angles.
+    d = np.concatenate([step[:1], step[1:] + step[:-1], step[-1:]])
+    d /= np.sqrt(np.einsum("ij,ij->i", d, d))[:, None]
+    return points + np.column_stack([-d[:, 1], d[:, 0]]) * np.reshape(left, (-1, 1))
 
 
 def resample(points: np.ndarray, step: float = STEP) -> np.ndarray:
     """The same curve with equal steps of at most `step` m."""
     s = distances(points)
     at = np.linspace(0.0, s[-1], max(int(np.ceil(s[-1] / step)), 1) + 1)
-    return np.stack([np.interp(at, s, points[:, 0]), np.interp(at, s, points[:, 1])], axis=1)
+    return _interpolated(points, s, at)
+
+
+def _interpolated(points: np.ndarray, s: np.ndarray, at: np.ndarray) -> np.ndarray:
+    found = np.empty((len(at), 2))
+    found[:, 0], found[:, 1] = np.interp(at, s, points[:, 0]), np.interp(at, s, points[:, 1])
+    return found
 
 
 def piece(points: np.ndarray, begin: float, end: float) -> np.ndarray:
@@ -56,15 +76,13 @@ def piece(points: np.ndarray, begin: float, end: float) -> np.ndarray:
     s = distances(points)
     begin, end = max(begin, 0.0), min(end, float(s[-1]))
     inner = s[(s > begin + 1e-3) & (s < end - 1e-3)]
-    at = np.concatenate([[begin], inner, [end]])
-    return np.stack([np.interp(at, s, points[:, 0]), np.interp(at, s, points[:, 1])], axis=1)
+    return _interpolated(points, s, np.concatenate([[begin], inner, [end]]))
 
 
 def spots(points: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (M, 2) and headings (M,) at distances `at` (M,) m along the curve."""
     s = distances(points)
-    place = np.stack([np.interp(at, s, points[:, 0]), np.interp(at, s, points[:, 1])], axis=1)
-    return place, np.interp(at, s, headings(points))
+    return _interpolated(points, s, at), np.interp(at, s, headings(points))
 
 
 def spot(points: np.ndarray, at: float) -> Spot:

@@ -79,13 +79,24 @@ class Edge:
         size: tuple[float, float, float] | None = None,
         forbidden: int = ON_LAND,
         sink: float = 0.0,
+        joined: bool = False,
     ) -> bool:
-        """Stand something there unless the ground is taken; whether it stands."""
+        """Stand something there unless the ground is taken; whether it stands. `joined`: it may touch its neighbours."""
         footprint = FOOTPRINTS[family] if size is None else size[:2]
+        if joined:
+            footprint = (footprint[0] - 0.6, footprint[1])
         return self.plan.place(family, self.at(s, out, turn), footprint, size, forbidden=forbidden, sink=sink)
 
     def row(
-        self, family: str, begin: float, end: float, out: float, width: float, height: float, part: float = 8.0
+        self,
+        family: str,
+        begin: float,
+        end: float,
+        out: float,
+        width: float,
+        height: float,
+        part: float = 8.0,
+        forbidden: int = ON_LAND,
     ) -> None:
         """A wall, hedge or fence along the edge in parts of about `part` m, left out where the ground is taken."""
         count = max(round((end - begin) / part), 1)
@@ -95,7 +106,7 @@ class Edge:
         for k in range(count):
             # Parts meet; a claim keeps 0.3 m off so that neighbours do not refuse each other.
             at = self.at(begin + (k + 0.5) * each, out)
-            if self.plan.site.claim(at.x, at.y, at.heading, each - 0.6, width, ON_LAND):
+            if self.plan.site.claim(at.x, at.y, at.heading, each - 0.6, width, forbidden):
                 self.plan.stand(family, at, (each, width, height), sink=0.1)
 
     def land(

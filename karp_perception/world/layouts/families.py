@@ -10,13 +10,19 @@ import numpy as np
 
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.layout import Layout
-from karp_perception.world.layouts import streets
+from karp_perception.world.layouts import intersection, motorway, parking, roundabout, rural, streets, yard
 from karp_perception.world.layouts.parameters import Parameter, checked
 
 _Generator = Callable[[np.random.Generator, str, int, Mapping[str, Any]], Layout]
 _GENERATORS: dict[str, tuple[_Generator, dict[str, Parameter]]] = {
     "straight": (streets.straight, streets.STRAIGHT),
     "curve": (streets.curve, streets.CURVE),
+    "intersection": (intersection.intersection, intersection.PARAMETERS),
+    "roundabout": (roundabout.roundabout, roundabout.PARAMETERS),
+    "parking": (parking.parking, parking.PARAMETERS),
+    "rural": (rural.rural, rural.PARAMETERS),
+    "motorway": (motorway.motorway, motorway.PARAMETERS),
+    "yard": (yard.yard, yard.PARAMETERS),
 }
 
 FAMILIES: tuple[str, ...] = tuple(_GENERATORS)

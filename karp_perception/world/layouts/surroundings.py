@@ -1,4 +1,4 @@
-"""What lies beside a road: the fronts of an old town, gardens of a suburb, works yards, blocks of flats, parks, fields."""
+"""What lies beside a road: fronts of an old town, gardens of a suburb, works yards, blocks of flats, parks, fields."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def old_town(edge: Edge, begin: float, end: float) -> None:
             edge.row(edge.pick("wall", "fence"), s, s + width, 0.5, 0.3, edge.uniform(1.6, 2.6))
             edge.put("tree", middle, edge.uniform(4.0, 8.0))
             edge.put(edge.pick("dumpster", "bin"), middle + 2.0, edge.uniform(3.0, 6.0), edge.to_road)
-        elif not edge.put("building", middle, back + 0.5 * depth, size=(width, depth, height), sink=0.4):
+        elif not edge.put("building", middle, back + 0.5 * depth, size=(width, depth, height), sink=0.4, joined=True):
             edge.put(edge.pick(*_FRAGMENTS), middle, 2.0)
         elif edge.chance(0.07):
             edge.put("scaffolding", middle, -0.8, forbidden=ON_PAVEMENT)
