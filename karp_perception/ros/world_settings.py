@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from karp_perception.core import Settings, Vehicle, nested, setting
 from karp_perception.ros.command_input import COMMANDS
+from karp_perception.world.carla.settings import CarlaSettings
 
 if TYPE_CHECKING:
     from karp_perception.world.interface import World
@@ -45,10 +46,18 @@ class WorldNodeSettings(Settings):
     wait_limit: float = setting(60.0, "give up waiting for subscribers after", unit="s", low=0.0, high=3600.0)
     diagnostics_period: float = setting(1.0, "between two messages on /diagnostics", unit="s", low=0.1, high=60.0)
     vehicle: Vehicle = nested(Vehicle)
+    carla: CarlaSettings = nested(CarlaSettings)
 
 
 def make_world(settings: WorldNodeSettings) -> World:
-    """The world that the settings ask for. Raises ConfigurationError for what does not exist."""
+    """The world that the settings ask for, begun.
+
+    Raises ConfigurationError for what does not exist, KarpError where CARLA is not to be had.
+    """
+    if settings.world == "carla":
+        from karp_perception.world.carla.world import CarlaWorld
+
+        return CarlaWorld(settings.carla, settings.rig, settings.seed)
     from karp_perception.world.embedded import EmbeddedWorld, Setup, WorldSettings
 
     world_settings = replace(WorldSettings(), vehicle=settings.vehicle)
