@@ -24,10 +24,11 @@ KINDS: Mapping[str, frozenset[int]] = {
 DISTANCES = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0)  # m
 RANGES = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 250.0)  # m
 HEIGHTS = (-20.0, -0.2, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 40.0)  # m above ground
+GROWN = 0.15
+"""m, by which labels are grown for the points on them: they are drawn tightly."""
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _RING_GROUPS = 8
 _ON_GROUND = 0.2  # m, below which a point belongs to the ground
-_GROWN = 0.15  # m, by which labels are grown: they are drawn tightly
 _FEWEST = 3  # points of an object that is counted
 
 
@@ -102,7 +103,7 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
             add(f"height: {name}", amount)
         covered = np.abs(np.arctan2(scan.boxes.center[:, 1], scan.boxes.center[:, 0])) <= scan.half_angle
         boxes = scan.boxes[covered]
-        inside = boxes.contains(points[:, :3].astype(float), _GROWN) if len(boxes) else np.zeros((0, len(points)), bool)
+        inside = boxes.contains(points[:, :3].astype(float), GROWN) if len(boxes) else np.zeros((0, len(points)), bool)
         on_ground = seen & (np.abs(height) < _ON_GROUND)
         # The ground below a label is no part of the object.
         inside &= ~on_ground | (points[:, 2] > boxes.center[:, 2:3] - 0.5 * boxes.size[:, 2:3] + _ON_GROUND)
@@ -118,9 +119,9 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
         away = np.linalg.norm(boxes.center[:, :2] - scan.origin[:2], axis=1)
         for i, count in enumerate(inside.sum(axis=1)):
             kind = next((k for k, labels in KINDS.items() if int(boxes.label[i]) in labels), None)
-            k = int(np.searchsorted(DISTANCES, away[i], side="right")) - 1
-            if kind is not None and count >= _FEWEST and k < len(DISTANCES) - 1:
-                objects.setdefault(f"{kind} {_span(DISTANCES, k)}", []).append(int(count))
+            where = distance_name(float(away[i]))
+            if kind is not None and count >= _FEWEST and where is not None:
+                objects.setdefault(f"{kind} {where}", []).append(int(count))
     result = {"returns: of pulses fired": Quantity(total / max(fired, 1.0), sweeps)}
     result |= {name: Quantity(amount / max(total, 1), sweeps) for name, amount in sums.items()}
     if far and sum(map(len, far)):
@@ -133,6 +134,12 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
         for q in QUANTILES if len(values) else ():
             result[f"intensity: {name} p{round(100 * q)}"] = Quantity(float(np.quantile(values, q)), sweeps)
     return result
+
+
+def distance_name(distance: float) -> str | None:
+    """The span of DISTANCES that a distance (m) lies in, None beyond the last."""
+    k = int(np.searchsorted(DISTANCES, distance, side="right")) - 1
+    return _span(DISTANCES, k) if k < len(DISTANCES) - 1 else None
 
 
 def _rings(offset: np.ndarray, elevations: np.ndarray) -> np.ndarray:

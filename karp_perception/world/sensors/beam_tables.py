@@ -1,7 +1,7 @@
 """Where the beams of real lidars point: elevations and azimuth offsets, degrees, the lowest beam first.
 
 Sources: user manuals of Velodyne (HDL-64E S2 63-HDL64ES2, HDL-32E 63-9113, VLP-16 63-9243, VLS-128 63-9483), Ouster
-(OS1 datasheet, Rev 7) and Hesai (Pandar64 user manual, appendix I). Azimuth offsets are positive clockwise seen from
+(OS1 datasheet, Rev 7) and Hesai (Pandar40, Pandar64 user manuals). Azimuth offsets are positive clockwise seen from
 above, as these sensors count azimuth.
 """
 
@@ -51,6 +51,14 @@ def vls128() -> Table:
 def os1_128() -> Table:
     """OS1-128 (Rev 7): 128 beams evenly over 42.4 deg, all fired at once, in four columns 2.1 deg apart."""
     return _sorted(np.linspace(-21.2, 21.2, 128), np.tile([-3.16, -1.05, 1.05, 3.16], 32))
+
+
+def pandar40() -> Table:
+    """Pandar40: 40 beams from -16 to 7 deg, 1/3 deg apart from -6 to 2 deg, else 1 deg, in columns 2.5 deg apart."""
+    elevation = np.concatenate([np.arange(-16.0, -6.0), np.linspace(-6.0, 2.0, 25), np.arange(3.0, 8.0)])
+    side = np.zeros(40)
+    side[10:34] = np.tile([-5.0, -2.5, 0.0, 2.5, 5.0, 0.0], 4)
+    return _sorted(elevation, side)
 
 
 def pandar64() -> Table:

@@ -138,6 +138,12 @@ def _models() -> dict[str, LidarModel]:
             "os128", *beam_tables.os1_128(), columns=2048, stamp_at=0.0, min_range=0.5, max_range=170.0, noise=0.01,
             noise_per_m=0.0003, range_step=0.001, divergence=0.00314, reach_at_10=90.0, intensity_scale=0.35,
         ),
+        # 0.2 deg at 10 Hz; 200 m at 20 %; 2 cm.
+        LidarModel(
+            "pandar40", *beam_tables.pandar40(), columns=1800, stamp_at=1.0, min_range=1.0, max_range=200.0,
+            noise=0.02, range_step=0.004, divergence=0.0016, reach_at_10=140.0, intensity_scale=0.35,
+            intensity_gamma=1.1,
+        ),
         # 0.2 deg at 10 Hz; 200 m at 10 %; 2 cm.
         LidarModel(
             "pandar64", *beam_tables.pandar64(), columns=1800, stamp_at=1.0, min_range=1.0, max_range=200.0,
