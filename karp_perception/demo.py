@@ -1,7 +1,8 @@
-"""`karp demo`: a synthetic drive through the ROS 2 nodes, each in its own process, and what came of it.
+"""`karp demo`: a car drives through a street and stops for what crosses it, through the ROS 2 nodes, for all to watch.
 
-bag -> `player` -> `stack` -> `recorder`, over DDS. Where there is no ROS, the same bag goes through the same pipeline
-without nodes, and the output says so.
+`world` -> `stack` -> the command back to `world`, each in its own process over DDS, and a `recorder` that hears all of
+it. Frames wait for their command, so a slow machine drives as well as a fast one. Where there is no ROS, the same loop
+goes through the same pipeline without nodes, and the output says so.
 """
 
 from __future__ import annotations
@@ -10,47 +11,45 @@ import importlib.util
 import json
 import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from karp_perception.core import Boxes, KarpError, Objects, Plan, SensorFrame, Trajectory
-from karp_perception.core.frames import EgoState
+from karp_perception.core import EgoState, SensorFrame
 from karp_perception.pipeline import PipelineSettings, Result
-from karp_perception.records import atomic_file, json_line, result_record, write_json
-from karp_perception.replay import BagFrames, ReplayOptions, replay
+from karp_perception.recorded_drive import RecordedDrive, account, read_recording
+from karp_perception.records import atomic_file, json_line, latency_summary, result_record, versions, write_json
+from karp_perception.replay import BagFrames
+from karp_perception.ros.node_processes import NodeProcess, check_running, check_succeeded, node_process, wait_for
 from karp_perception.sensing.bags import BagReader
 
 Progress = Callable[[float, str], None]
 
-_TOPICS = {
+_RIG = "demo"
+_SENSORS = {
     "image0": "/camera/front/image_raw/compressed",
     "camera_info0": "/camera/front/camera_info",
     "points": "/lidar/points",
     "odometry": "/odometry",
-    "route": "/route",
 }
-_OUTPUT = "/stack/output"
-_GRACE_S = 20.0  # for a node to end after it was asked to
-_QUIET_S = 1.5  # for the last frames to come through after the player is done
-_SHARES = (0.15, 0.75, 1.0)  # of the progress bar: bag written, played, drawn
-
-
-class DemoFailed(KarpError):
-    """A process of the demo ended before its work was done; the message has the end of its output."""
+_STACK_INPUTS = {**_SENSORS, "route": "/route", "speed_limit": "/speed_limit"}
+_RECORDED = [
+    *_STACK_INPUTS.values(), "/tf", "/tf_static", "/world/truth/*", "/stack/output/*", "/diagnostics",
+]  # fmt: skip
+_READY_S = 120.0  # for the nodes to come up; where nothing is compiled yet the world takes a minute
+_WAIT_FOR_COMMAND_S = 5.0  # far longer than an answer takes: what comes later than that does not come
+_QUIET_S = 1.5  # for the last frames to come through after the world is done
+_RATE_HZ = 10.0  # of the world's ticks, for the video
+_KMH = 3.6  # km/h in a m/s
+_SHARES = (0.05, 0.8, 1.0)  # of the progress bar: nodes up, driven, drawn
 
 
 def demo(out: Path, seconds: float, config: Path | None, progress: Progress) -> dict[str, Any]:
-    """Make the drive, play it through the nodes, and write `drive/`, `frames.jsonl`, `summary.json`, `replay.mcap`,
-    `drive.mp4` into `out`; print a table. Returns what `summary.json` holds.
+    """Drive, and write `frames.jsonl`, `summary.json`, `replay.mcap`, `drive.mp4` into `out`; print what happened.
 
     Args:
         out: a directory; made where it is missing.
@@ -58,220 +57,189 @@ def demo(out: Path, seconds: float, config: Path | None, progress: Progress) -> 
         config: parameter file for the nodes, None for the defaults.
         progress: called with the share that is done, 0 to 1, and what is being done.
 
-    Raises DemoFailed where a node ends early; its log is in `out`.
+    Returns what `summary.json` holds. Raises NodeFailed where a node ends early; its log is in `out`.
     """
     settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
-    from karp_perception.world.drive_bag import write_bag
-    from karp_perception.world.synthetic_drive import SyntheticDrive
-
     out.mkdir(parents=True, exist_ok=True)
-    bag = out / "drive"
-    shutil.rmtree(bag, ignore_errors=True)
-    drive = SyntheticDrive(duration_s=seconds)
-    write_bag(bag, drive, lambda done, of: progress(_SHARES[0] * done / of, "making a drive"))
-    if importlib.util.find_spec("rclpy") is None:
-        print("ROS 2 (rclpy) is not installed here: the drive goes through the pipeline without nodes")
-        summary = replay(bag, out, settings, ReplayOptions(), lambda share: progress(share, "driving"))
-        print_table(summary)
-        return summary
     recording = out / "replay.mcap"
     recording.unlink(missing_ok=True)
-    _drive_over_ros(bag, recording, out, seconds, config, lambda share: progress(share, "driving over ROS 2"))
-    recorded = read_recording(recording, settings.vehicle.wheelbase)
-    summary = _write_results(bag, out, settings, recorded, lambda share: progress(share, "drawing the video"))
+    if importlib.util.find_spec("rclpy") is None:
+        print("ROS 2 (rclpy) is not installed here: the loop goes through the pipeline without nodes")
+        summary = _drive_without_ros(out, seconds, settings, progress)
+    else:
+        _drive_over_ros(recording, out, seconds, config, progress)
+        recorded = read_recording(recording, settings.vehicle.wheelbase)
+        summary = _write_results(recording, out, settings, recorded, progress)
     print_table(summary)
     return summary
 
 
-# Driving
-
-
-def _drive_over_ros(
-    bag: Path, recording: Path, out: Path, seconds: float, config: Path | None, progress: Callable[[float], None]
-) -> None:
-    """Start stack, recorder and player, wait for the end, stop them."""
+def _drive_over_ros(recording: Path, out: Path, seconds: float, config: Path | None, progress: Progress) -> None:
+    """Start stack, recorder and world, wait for the end of the drive, stop them."""
     # A domain of our own: no other robot on this network is to hear the demo, nor a second demo on this machine.
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100))}
-    remaps = [item for name, topic in _TOPICS.items() for item in ("-r", f"~/input/{name}:={topic}")]
     parameters = [] if config is None else ["--params-file", str(config)]
-    sensors = [_TOPICS["image0"], _TOPICS["points"]]
+    remaps = [item for name, topic in _STACK_INPUTS.items() for item in ("-r", f"~/input/{name}:={topic}")]
+    stack_arguments = ["-p", "use_sim_time:=true", *parameters, *remaps]
+    recorder_arguments = [
+        "-p",
+        f"out:={recording}",
+        "-p",
+        "use_sim_time:=true",
+        "-p",
+        f"topics:={json.dumps(_RECORDED)}",
+    ]
+    world_arguments = [
+        *parameters, "-r", "~/input/command:=/stack/output/command", "-p", f"duration:={float(seconds)}",
+        *(item for name, value in _world_parameters().items() for item in ("-p", f"{name}:={value}")),
+        "-p", "real_time_factor:=0.0", "-p", f"wait_for_command:={_WAIT_FOR_COMMAND_S}",
+        "-p", f"wait_for:={json.dumps(list(_SENSORS.values()))}", "-p", "subscribers:=2",
+        "-p", f"wait_limit:={_READY_S}", "-p", "diagnostics_period:=0.2",
+    ]  # fmt: skip
     with (
-        _node("stack", ["-p", "use_sim_time:=true", *parameters, *remaps], out, environment) as stack,
-        _node("recorder", ["-p", f"out:={recording}", "-p", "use_sim_time:=true"], out, environment) as recorder,
+        node_process("stack", stack_arguments, out, environment) as stack,
+        node_process("recorder", recorder_arguments, out, environment) as recorder,
     ):
+        progress(0.0, "starting the nodes")
         # The recorder must hear the outputs before the first frame goes in: it says so in its log, once for all topics.
-        _until(lambda: "recording /" in recorder.output(), 60.0, [stack, recorder])
-        player = ["-p", f"bag:={bag}", "-p", f"wait_for:={json.dumps(sensors)}"]
-        with _node("player", player, out, environment) as playing:
-            started = time.monotonic()
-            while playing.process.poll() is None:
-                share = min(1.0, (time.monotonic() - started) / seconds)
-                progress(_SHARES[0] + (_SHARES[1] - _SHARES[0]) * share)
-                _check([stack, recorder])
-                time.sleep(0.1)
-            _check_ended(playing)
+        wait_for(lambda: "recording /" in recorder.output, _READY_S, [stack, recorder])
+        with node_process("world", world_arguments, out, environment) as world:
+            _watch(world, [stack, recorder], seconds, progress)
         time.sleep(_QUIET_S)
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A running node and its log."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
+def _watch(world: NodeProcess, others: list[NodeProcess], seconds: float, progress: Progress) -> None:
+    """Until the world has ended: keep an eye on all, and show how far it is."""
+    ready, driven, _ = _SHARES
+    while not world.ended:
+        check_running(others)
+        progress(ready + (driven - ready) * _share_driven(world, seconds), "driving over ROS 2")
+        time.sleep(0.2)
+    check_succeeded(world)
 
 
-@contextmanager
-def _node(name: str, arguments: list[str], out: Path, environment: dict[str, str]) -> Iterator[_Node]:
-    """A node process; it is ended with Ctrl-C when the block is left, and killed if that does not help."""
-    log = out / f"{name}.log"
-    entry = f"from karp_perception.ros.{name}_node import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", entry, "--ros-args", *arguments]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    try:
-        yield _Node(name, process, log)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _share_driven(world: NodeProcess, seconds: float) -> float:
+    """How far the drive is, by what the world says now and then."""
+    told = re.findall(r"(\d+) s driven", world.output)
+    return min(1.0, float(told[-1]) / seconds) if told else 0.0
 
 
-def _until(condition: Callable[[], bool], limit_s: float, nodes: list[_Node]) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        _check(nodes)
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"the nodes were not ready within {limit_s:.0f} s; see {nodes[0].log.parent}/*.log")
-        time.sleep(0.05)
-
-
-def _check(nodes: list[_Node]) -> None:
-    for node in nodes:
-        if node.process.poll() is not None:
-            raise DemoFailed(f"{node.name} ended early ({node.process.returncode}): {node.output()[-800:]}")
-
-
-def _check_ended(node: _Node) -> None:
-    if node.process.returncode != 0:
-        raise DemoFailed(f"{node.name} failed ({node.process.returncode}): {node.output()[-800:]}")
-
-
-# What came over the wire
-
-
-@dataclass
-class Recorded:
-    """Outputs of the stack by frame stamp, and the last diagnostics by status name."""
-
-    detections: dict[int, Boxes] = field(default_factory=dict)
-    obstacles: dict[int, Boxes] = field(default_factory=dict)
-    objects: dict[int, Objects] = field(default_factory=dict)
-    trajectories: dict[int, Trajectory] = field(default_factory=dict)
-    plans: dict[int, Plan] = field(default_factory=dict)
-    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def read_recording(recording: Path, wheelbase: float) -> Recorded:
-    """Read back what the recorder wrote, as the core's types."""
-    from karp_perception.ros import messages as ros
-
-    found = Recorded()
-    with BagReader(recording) as bag:
-        for item in bag.messages():
-            name, message = item.topic.removeprefix(f"{_OUTPUT}/"), item.message
-            if item.topic == "/diagnostics":
-                for status in message.status:
-                    found.diagnostics[status.name] = {pair.key: pair.value for pair in status.values}
-            elif name in ("detections", "obstacles"):
-                getattr(found, name)[ros.get_stamp(message.header.stamp)] = ros.boxes_from_detections(message)
-            elif name == "objects":
-                found.objects[ros.get_stamp(message.header.stamp)] = ros.objects_from_message(message)
-            elif name == "trajectory":
-                way = ros.trajectory_from_message(message, wheelbase)
-                found.trajectories[ros.get_stamp(message.header.stamp)] = way
-            elif name == "decision":
-                stamp_ns, decision = ros.decision_from_status(message)
-                found.plans[stamp_ns] = Plan(stamp_ns, Trajectory.empty(), decision)
-    return found
-
-
-def _result(recorded: Recorded, frame: SensorFrame) -> Result | None:
-    """The stack's answer to a frame, or None where none came."""
-    stamp_ns = frame.stamp_ns
-    plan = recorded.plans.get(stamp_ns)
-    if plan is None:
-        return None
-    plan = replace(plan, trajectory=recorded.trajectories.get(stamp_ns, Trajectory.empty()))
-    return Result(
-        stamp_ns,
-        frame.ego or EgoState.standing(stamp_ns),
-        recorded.detections.get(stamp_ns, Boxes.empty()),
-        recorded.obstacles.get(stamp_ns, Boxes.empty()),
-        recorded.objects.get(stamp_ns, Objects.empty()),
-        plan,
-        {},
-    )
+def _world_parameters() -> dict[str, Any]:
+    """What decides the drive."""
+    return {"family": "straight", "seed": 3, "rig": _RIG}
 
 
 def _write_results(
-    bag: Path, out: Path, settings: PipelineSettings, recorded: Recorded, progress: Callable[[float], None]
+    recording: Path, out: Path, settings: PipelineSettings, recorded: RecordedDrive, progress: Progress
 ) -> dict[str, Any]:
-    from karp_perception.view.drive_view import DriveView
-    from karp_perception.view.video import VideoWriter
-
-    decisions: list[tuple[float, str, str]] = []
-    answered = total = 0
-    view, video = DriveView(settings.vehicle), None
-    with BagReader(bag) as reader, atomic_file(out / "frames.jsonl", "wb") as lines:
+    _, driven, _ = _SHARES
+    with BagReader(recording) as reader, _Writer(out, settings) as writer:
         frames = BagFrames(reader, settings)
-        first_ns = None
-        try:
-            for index, (frame, _) in enumerate(frames):
-                total += 1
-                first_ns = frame.stamp_ns if first_ns is None else first_ns
-                result = _result(recorded, frame)
-                if result is None:
-                    continue
-                answered += 1
-                lines.write(json_line(result_record(result, index)))
-                decision = result.plan.decision
-                decisions.append(((frame.stamp_ns - first_ns) * 1e-9, decision.kind.value, decision.reason))
-                picture = view.draw(frame, result)
-                if video is None:
-                    size = (picture.shape[1], picture.shape[0])
-                    video = VideoWriter(out / "drive.mp4", frames.rate_hz, size)
-                video.write(picture)
-                progress(_SHARES[1] + (1 - _SHARES[1]) * (frame.stamp_ns - reader.start_ns) * 1e-9 / reader.duration_s)
-        finally:
-            if video is not None:
-                video.close()
+        for frame, _ in frames:
+            writer.add(frame, recorded.result(frame))
+            share = (frame.stamp_ns - reader.start_ns) * 1e-9 / max(reader.duration_s, 1e-3)
+            progress(driven + (1 - driven) * min(max(share, 0.0), 1.0), "drawing the video")
     counts = recorded.diagnostics.get("stack: frames", {})
-    summary = {
-        "frames": {
-            "sent": total,
-            "received": int(counts.get("received", 0)),
-            "used": int(counts.get("used", 0)),
-            "dropped": {k.removeprefix("dropped."): int(v) for k, v in counts.items() if k.startswith("dropped.")},
-            "answered": answered,
+    dropped = {k.removeprefix("dropped."): int(v) for k, v in counts.items() if k.startswith("dropped.")}
+    return writer.summary(
+        recorded,
+        {"received": int(counts.get("received", 0)), "used": int(counts.get("used", 0)), "dropped": dropped},
+        {
+            "inputs": {k.split("input ")[1]: v for k, v in recorded.diagnostics.items() if "stack: input" in k},
+            "latency_ms": _stages(recorded.diagnostics.get("stack: latency", {})),
+            "world": recorded.diagnostics.get("world: drive", {}),
         },
-        "inputs": {k.split("input ")[1]: v for k, v in recorded.diagnostics.items() if "stack: input" in k},
-        "latency_ms": _stages(recorded.diagnostics.get("stack: latency", {})),
-        "decisions": dict(Counter(kind for _, kind, _ in decisions)),
-        "decisions_over_time": [
-            {"t_s": round(t, 1), "decision": kind, "reason": reason} for t, kind, reason in _changes(decisions)
-        ],
-    }
-    write_json(out / "summary.json", summary)
-    return summary
+    )
+
+
+def _drive_without_ros(out: Path, seconds: float, settings: PipelineSettings, progress: Progress) -> dict[str, Any]:
+    """The same loop in this process; `replay.mcap` is what `karp replay` writes."""
+    from karp_perception.pipeline import Pipeline
+    from karp_perception.planning.control import command_of
+    from karp_perception.ros.world_settings import WorldNodeSettings, make_world
+    from karp_perception.view.drive_log import DriveLog
+
+    recorded, latencies = RecordedDrive(), []
+    world_settings = WorldNodeSettings(**_world_parameters(), vehicle=settings.vehicle)
+    with (
+        make_world(world_settings) as world,
+        Pipeline(settings) as pipeline,
+        DriveLog(out / "replay.mcap") as log,
+        _Writer(out, settings) as writer,
+    ):
+        recorded.route = world.route.points
+        pipeline.detector.warm_up()
+        count = max(1, round(seconds / world.step_s))
+        for k in range(count):
+            frame, truth = world.sensors(), world.truth()
+            result = pipeline.step(frame, world.route, world.route.speed_limit)
+            recorded.truth[frame.stamp_ns] = (truth.boxes, truth.object_id)
+            recorded.plans[frame.stamp_ns] = result.plan
+            latencies.append(result.latency_ms)
+            log.add(frame, result)
+            writer.add(frame, result)
+            world.apply(command_of(result.plan, settings.vehicle.wheelbase))
+            world.tick()
+            progress((k + 1) / count, "driving")
+    counts = {"received": count, "used": count, "dropped": {}}
+    return writer.summary(recorded, counts, {"latency_ms": latency_summary(latencies)})
+
+
+class _Writer:
+    """`frames.jsonl` and `drive.mp4`, frame by frame, and then `summary.json`."""
+
+    def __init__(self, out: Path, settings: PipelineSettings) -> None:
+        from karp_perception.view.drive_view import DriveView
+
+        self._out, self._settings = out, settings
+        self._view, self._stack = DriveView(settings.vehicle), ExitStack()
+        self._egos: list[EgoState] = []
+        self._answered = 0
+        self._decisions: list[tuple[float, str, str]] = []
+
+    def __enter__(self) -> _Writer:
+        from karp_perception.view.video import VideoWriter
+
+        self._lines = self._stack.enter_context(atomic_file(self._out / "frames.jsonl", "wb"))
+        video = VideoWriter(self._out / "drive.mp4", _RATE_HZ, self._view.size)
+        self._video = self._stack.enter_context(video)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, frame: SensorFrame, result: Result | None) -> None:
+        """A frame, with the stack's answer where there is one."""
+        if frame.ego is not None:
+            self._egos.append(frame.ego)
+        if result is None:
+            return
+        self._lines.write(json_line(result_record(result, self._answered)))
+        self._answered += 1
+        decision = result.plan.decision
+        t = (frame.stamp_ns - self._egos[0].stamp_ns) * 1e-9
+        self._decisions.append((t, decision.kind.value, decision.reason))
+        self._video.write(self._view.draw(frame, result))
+
+    def summary(self, recorded: RecordedDrive, frames: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+        """Write it, and give what it holds."""
+        content = {
+            "frames": {"sent": len(self._egos), **frames, "answered": self._answered},
+            **more,
+            "drive": account(recorded.record(self._egos, self._settings.vehicle)),
+            "decisions": dict(Counter(kind for _, kind, _ in self._decisions)),
+            "decisions_over_time": [
+                {"t_s": round(t, 1), "decision": kind, "reason": reason} for t, kind, reason in self._changes()
+            ],
+            "versions": versions(),
+        }
+        write_json(self._out / "summary.json", content)
+        return content
+
+    def _changes(self) -> list[tuple[float, str, str]]:
+        """The first of each run of equal decisions."""
+        told = self._decisions
+        return [d for i, d in enumerate(told) if i == 0 or d[1] != told[i - 1][1]]
 
 
 def _stages(values: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -283,26 +251,31 @@ def _stages(values: dict[str, str]) -> dict[str, dict[str, float]]:
     return stages
 
 
-def _changes(decisions: list[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
-    """The first of each run of equal decisions."""
-    return [d for i, d in enumerate(decisions) if i == 0 or d[1] != decisions[i - 1][1]]
-
-
 def print_table(summary: dict[str, Any]) -> None:
     """What happened, for a person."""
     from rich.console import Console
     from rich.table import Table
 
-    frames = summary["frames"]
-    dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items()) or "none"
     console = Console(highlight=False)
+    frames, drive = summary["frames"], summary["drive"]
+    dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items()) or "none"
     console.print(f"frames: {frames['received']} in, {frames['used']} used, dropped: {dropped}")
     stages = Table("stage", "p50 ms", "p99 ms")
     for stage, p in summary["latency_ms"].items():
         stages.add_row(stage, f"{p['p50']:.1f}", f"{p['p99']:.1f}")
     console.print(stages)
-    if "decisions_over_time" in summary:
-        table = Table("time s", "decision", "why")
-        for row in summary["decisions_over_time"]:
-            table.add_row(f"{row['t_s']:.1f}", row["decision"], row["reason"])
-        console.print(table)
+    decisions = Table("time s", "decision", "why")
+    for row in summary["decisions_over_time"]:
+        decisions.add_row(f"{row['t_s']:.1f}", row["decision"], row["reason"])
+    console.print(decisions)
+    top = drive["top_speed_m_s"] * _KMH
+    console.print(f"drove {drive['distance_m']:.0f} m in {drive['duration_s']:.1f} s, at most {top:.0f} km/h")
+    for stop in drive["stops"]:
+        console.print(
+            f"stood from {stop['t_s']:.1f} to {stop['until_s']:.1f} s, after {stop['after_m']:.0f} m: {stop['for']}"
+        )
+    if drive["closest"] is not None:
+        closest = drive["closest"]
+        console.print(f"closest to anything: {closest['m']:.2f} m, {closest['what']} at {closest['t_s']:.1f} s")
+    told = "".join(f"; {c['what']} at {c['t_s']:.1f} s, {c['speed_m_s'] * _KMH:.0f} km/h" for c in drive["contacts"])
+    console.print(f"contacts: {len(drive['contacts'])}{told}")

@@ -122,6 +122,8 @@ class WorldNode(Node):
                 if 0 < settings.duration <= self._elapsed + 1e-6:
                     break
                 self._step()
+                if settings.duration > 0:
+                    log.info("%.0f s driven", self._elapsed)
         except Exception as error:  # told by the executor's thread, which ends the process with it
             self._failure = error
             return
