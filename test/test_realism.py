@@ -13,7 +13,17 @@ from rich.console import Console
 
 from karp_perception.core import Boxes, ConfigurationError, InvalidInput, LidarSweep, ObjectClass
 from karp_perception.evaluation import realism
+from karp_perception.evaluation.restaging import paired, restage
 from karp_perception.evaluation.sweep_statistics import Quantity, Scan, statistics
+from karp_perception.world.geometry.cast import Carrier
+from karp_perception.world.geometry.ground import Ground
+from karp_perception.world.geometry.materials import Material
+from karp_perception.world.geometry.scene import Bodies, Body, Scene
+from karp_perception.world.geometry.shape import ShapeBuilder
+from karp_perception.world.models.family import Family, Sizes
+from karp_perception.world.models.model import Model
+from karp_perception.world.sensors.lidar import Lidar
+from karp_perception.world.sensors.lidar_models import lidar_named
 
 ELEVATIONS = np.linspace(-15.0, 15.0, 16)
 ORIGIN = np.array([0.0, 0.0, 2.0])
@@ -154,6 +164,57 @@ def test_the_whole_comparison_is_printed_and_written(tmp_path: Path, monkeypatch
     assert "points: car 10-20 m" in text
     assert "2.00" in text
     assert "off" in text
+
+
+def standing(size: tuple[float, float, float]) -> Family:
+    """A family whose members are plain blocks that fill their box."""
+
+    def make(rng: np.random.Generator, size: tuple[float, float, float]) -> Model:
+        shape = ShapeBuilder().block((0, 0, 0.5 * size[2]), size, Material.CONCRETE).build()
+        return Model("block", ObjectClass.CAR, size, shape)
+
+    return Family("block", ObjectClass.CAR, Sizes(size, (0.1, 0.1, 0.1)), make)
+
+
+def recorded(labels: Boxes, hidden_by: list[Body] = []) -> Scan:  # noqa: B006
+    """A sweep of blocks in the place of labels, and of what stands before them."""
+    family, bodies = standing((4.0, 2.0, 1.5)), list(hidden_by)
+    for i in range(len(labels)):
+        model = family.make(np.random.default_rng(0), tuple(labels.size[i]))
+        place = labels.center[i] - (0, 0, 0.5 * labels.size[i, 2])
+        bodies.append(Body(model.shape, tuple(place), float(labels.yaw[i])))
+    model = lidar_named("hdl32e")
+    scene = Scene(Ground.flat(), Bodies.of(bodies), Bodies.of([])).rays(0.0, 0.0, 100.0)
+    T = np.eye(4)
+    T[2, 3] = 2.0
+    points = Lidar(model, T).sweep(*scene, Carrier(np.eye(4)), 0, 99).sweep.points
+    return Scan(points, labels, ORIGIN, np.array(model.elevations), model.columns * model.beams)
+
+
+def test_objects_staged_again_get_as_many_points_as_they_had() -> None:
+    labels = boxes(*((x, y, ObjectClass.CAR) for x, y in ((8.0, 3.0), (15.0, -6.0), (-25.0, 4.0), (-12.0, -9.0))))
+    families = {"block": standing((4.2, 1.9, 1.6))}
+    again = restage(recorded(labels), lidar_named("hdl32e"), families)
+    assert again.kind == ("car",) * 4
+    np.testing.assert_allclose(again.world, again.real, rtol=0.12, atol=3)
+    np.testing.assert_allclose(again.world_shades, again.real_shades, rtol=0.3)
+    real, world = paired([again, again])
+    assert real["restaged: car 10-20 m"].count == 4
+    assert real["restaged: car 10-20 m"].value == pytest.approx(
+        np.sqrt(np.prod(again.real[[i for i in range(4) if 10 <= again.distance[i] < 20]]))
+    )
+    assert world["restaged: car 20-30 m"].value == pytest.approx(again.world[again.distance > 20][0])
+
+
+def test_what_is_hidden_or_looks_like_no_family_is_not_staged_again() -> None:
+    labels = boxes((8.0, 3.0, ObjectClass.CAR), (20.0, -6.0, ObjectClass.CAR))
+    wall = Body(ShapeBuilder().block((0, 0, 2.0), (0.3, 1.6, 4.0), Material.CONCRETE).build(), (14.0, -4.9, 0.0), -0.3)
+    half = recorded(labels, [wall])
+    on = labels.contains(half.points[:, :3].astype(float), 0.1).sum(axis=1)
+    assert on[1] >= 5  # some of it shows
+    again = restage(half, lidar_named("hdl32e"), {"block": standing((4.2, 1.9, 1.6))})
+    assert again.distance.tolist() == pytest.approx([np.hypot(8.0, 3.0)])
+    assert restage(half, lidar_named("hdl32e"), {"block": standing((12.0, 2.5, 3.5))}).kind == ()
 
 
 def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def returns(
         kind: (N,) out, ray whose hit it is (itself, or its neighbour at an edge), -1 for none, -2 for the air.
     """
     (nearest, farthest, noise, noise_per_m, step, half_beam, pulse, threshold, missing,
-     scale, gamma, shades, normal, fading, shining) = sensor  # fmt: skip
+     scale, gamma, floor, shades, normal, fading, shining) = sensor  # fmt: skip
     loss, rain_noise, soft_power, soft_range, drops, wetness = weather
     n = len(distance)
     for i in range(begin, end):
@@ -200,5 +200,6 @@ def returns(
         if r < nearest or r > farthest:
             continue
         reported[i], kind[i] = math.floor(r / step + 0.5) * step, of
-        level = scale * shade**gamma * _of(shining, bits, 4)
+        shade *= _of(shining, bits, 4)
+        level = scale * math.log(max(shade / floor, 1.0)) if floor > 0.0 else scale * shade**gamma
         intensity[i] = min(math.floor(level * shades + 0.5) / shades, 1.0)

@@ -132,7 +132,7 @@ def sensor_numbers(model: LidarModel) -> tuple[float | np.ndarray, ...]:
     return (
         model.min_range, model.max_range, model.noise, model.noise_per_m, model.range_step, min(half_beam, 0.5),
         model.pulse_length, 0.1 / model.reach_at_10**2, model.missing,
-        model.intensity_scale, model.intensity_gamma, float(model.intensity_steps),
+        model.intensity_scale, model.intensity_gamma, model.intensity_floor, float(model.intensity_steps),
         NORMAL, np.exp(model.fading * NORMAL), np.exp(model.intensity_noise * NORMAL),
     )  # fmt: skip
 

@@ -34,6 +34,8 @@ class LidarModel:
         missing: share of returns lost for no reason that is modelled.
         intensity_scale, intensity_gamma: intensity = scale * reflectivity ** gamma, 0..1. Velodyne's calibrated
             reflectivity is linear, 100 of 255 for a white surface, retroreflectors above; others bend it.
+        intensity_floor: above 0, intensity = scale * log(reflectivity / floor) instead, 0 below the floor: raw
+            amplitudes of sensors without calibration, whose darkest returns all say 0.
         intensity_noise: standard deviation of the logarithm of intensity.
         intensity_steps: how many values it has between 0 and 1.
     """
@@ -57,7 +59,8 @@ class LidarModel:
     missing: float = 0.005
     intensity_scale: float = 0.4
     intensity_gamma: float = 1.0
-    intensity_noise: float = 0.15
+    intensity_floor: float = 0.0
+    intensity_noise: float = 0.3
     intensity_steps: int = 255
 
     def __post_init__(self) -> None:
@@ -116,12 +119,12 @@ def _models() -> dict[str, LidarModel]:
         LidarModel(
             "hdl64e", *beam_tables.hdl64e(), columns=2083, min_range=1.8, max_range=80.0, noise=0.015,
             divergence=0.002, reach_at_10=50.0, missing=0.01,
-            intensity_scale=0.62, intensity_gamma=0.36, intensity_steps=100,
+            intensity_scale=0.145, intensity_floor=0.015, intensity_noise=0.45, intensity_steps=100,
         ),
         # nuScenes' sensor: 46.08 us a firing at 20 Hz, stamped at the end of the turn; 80 to 100 m.
         LidarModel(
             "hdl32e", *beam_tables.hdl32e(), columns=1085, rate=20.0, stamp_at=1.0, min_range=1.0, max_range=100.0,
-            noise=0.02, divergence=0.00279, reach_at_10=60.0, intensity_scale=0.4, intensity_gamma=1.1,
+            noise=0.02, divergence=0.00279, reach_at_10=60.0, intensity_scale=0.55, intensity_gamma=1.1,
         ),
         # 55.296 us a firing at 10 Hz; 100 m; 3 cm typical.
         LidarModel(
