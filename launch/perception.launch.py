@@ -30,6 +30,10 @@ ARGUMENTS = {
     "odometry": ("", "odometry topic; without, ~/input/odometry, and the lidar's own odometry while nothing comes"),
     "route": ("", "nav_msgs/Path to follow; without, ~/input/route"),
     "speed_limit": ("", "std_msgs/Float32 topic, m/s; without, ~/input/speed_limit"),
+    "command": ("", "AckermannDriveStamped topic for the commands; without, ~/output/command"),
+    "drive": ("", "AckermannDrive topic for the same without a stamp; without, ~/output/drive"),
+    "base_frame": ("", "frame of the vehicle; without, that of the parameter file"),
+    "odom_frame": ("", "fixed frame of odometry and route; without, that of the parameter file"),
     "tf": ("/tf", "topic of moving transforms"),
     "tf_static": ("/tf_static", "topic of static transforms"),
     "use_sim_time": ("false", "take the time from /clock"),
@@ -53,6 +57,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
         "lidar": _truth(given["lidar"]),
         "cameras": cameras or [""],
     }
+    named = {"sensing.base_frame": given["base_frame"], "odom_frame": given["odom_frame"]}
+    parameters |= {name: value for name, value in named.items() if value}
     sensors = [("~/input/points", given["points"])]
     for kind, argument in (("image", "images"), ("camera_info", "camera_infos")):
         topics = _listed(given[argument])
@@ -62,6 +68,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     frames = [(f"/{name}", given[name]) for name in ("tf", "tf_static")]
     odometry = [("~/input/odometry", given["odometry"])]
     route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit")]
+
+    driving = [(f"~/output/{name}", given[name]) for name in ("command", "drive")]
 
     def node(name: str, remappings: list[tuple[str, str]]) -> Node:
         return Node(
@@ -76,7 +84,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         )
 
     if _truth(given["composed"]):
-        return [node("stack", [*sensors, *frames, *odometry, *route])]
+        return [node("stack", [*sensors, *frames, *odometry, *route, *driving])]
     # Where no odometry is given, the followers take what the detector makes of the lidar.
     followed = odometry if given["odometry"] else [("~/input/odometry", "/detector/output/odometry")]
     from_detector = [(f"~/input/{name}", f"/detector/output/{name}") for name in ("detections", "obstacles")]
@@ -84,7 +92,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     return [
         node("detector", [*sensors, *frames, *odometry]),
         node("tracker", [*followed, *from_detector]),
-        node("planner", [*followed, *from_detector, *objects, *frames, *route]),
+        node("planner", [*followed, *from_detector, *objects, *frames, *route, *driving]),
     ]
 
 

@@ -27,6 +27,7 @@ PLANNING = {
     "trajectory": "autoware_planning_msgs/msg/Trajectory",
     "decision": "diagnostic_msgs/msg/DiagnosticStatus",
     "command": "ackermann_msgs/msg/AckermannDriveStamped",
+    "drive": "ackermann_msgs/msg/AckermannDrive",
     "twist": "geometry_msgs/msg/Twist",
 }
 OUTPUTS = {**PERCEPTION, **TRACKING, **PLANNING, "markers": "visualization_msgs/msg/MarkerArray"}
@@ -69,6 +70,7 @@ class Outputs:
         """The plan in all its forms."""
         self._publish("decision", lambda: messages.decision_message(plan, create))
         self._publish("command", lambda: messages.ackermann_message(plan, wheelbase, create, self._base))
+        self._publish("drive", lambda: messages.ackermann_message(plan, wheelbase, create, self._base).drive)
         self._publish("twist", lambda: messages.twist_message(plan, create))
         self._publish("trajectory", lambda: messages.trajectory_bytes(plan, wheelbase, self._base))
         self._publish("path", lambda: messages.path_bytes(plan, self._base))
