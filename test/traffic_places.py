@@ -21,6 +21,8 @@ CLASS_OF = {
     **dict.fromkeys(SEMI_TRAILERS, (ObjectClass.TRAILER, (13.5, 2.55, 3.9))),
     **dict.fromkeys(CAR_TRAILERS, (ObjectClass.TRAILER, (4.0, 1.9, 1.5))),
     "semi_tractor": (ObjectClass.TRUCK, (6.0, 2.5, 3.6)),
+    "articulated_bus": (ObjectClass.BUS, (10.5, 2.55, 3.1)),
+    "articulated_bus_rear": (ObjectClass.BUS, (7.9, 2.55, 3.1)),
     "cyclist": (ObjectClass.BICYCLE, (1.75, 0.6, 1.75)),
     "bicycle": (ObjectClass.BICYCLE, (1.75, 0.5, 1.1)),
     "motorcyclist": (ObjectClass.MOTORCYCLE, (2.1, 0.8, 1.7)),
@@ -41,23 +43,39 @@ def box_model(family: str, seed: int) -> Model:
     length, width, height = size
     shape = ShapeBuilder().block((0, 0, 0.5 * height), size, Material.PAINT, tint=FIRST).build()
     wheelbase = 0.6 * length if label in (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS) else None
-    hitch = {ObjectClass.CAR: -0.5 * length - 0.1, ObjectClass.TRUCK: -1.8 if family == "semi_tractor" else None}
-    semi = family in SEMI_TRAILERS
+    hitch = {
+        ObjectClass.CAR: -0.5 * length - 0.1,
+        ObjectClass.TRUCK: -1.8 if family == "semi_tractor" else None,
+        ObjectClass.BUS: -0.5 * length + 0.3 if family == "articulated_bus" else None,
+    }
+    pin = 0.5 * length - 1.0 if family in SEMI_TRAILERS else 0.5 * length + 1.0
+    if family == "articulated_bus_rear":
+        pin = 0.5 * length - 0.3
     return Model(
         family, label, size, shape, wheelbase=wheelbase, rear_axle=-0.3 * length,
-        hitch=hitch.get(label), king_pin=(0.5 * length - 1.0 if semi else 0.5 * length + 1.0)
-        if label == ObjectClass.TRAILER else None,
+        hitch=hitch.get(label), king_pin=pin if label == ObjectClass.TRAILER or family.endswith("_rear") else None,
     )  # fmt: skip
 
 
-def line(number: int, start: Sequence[float], end: Sequence[float], width: float = 3.5, limit: float = 13.9, **more: object) -> Lane:
+def line(
+    number: int, start: Sequence[float], end: Sequence[float], width: float = 3.5, limit: float = 13.9, **more: object
+) -> Lane:
     """A straight lane."""
     a, b = np.array([*start, 0.0]), np.array([*end, 0.0])
     count = int(np.ceil(np.linalg.norm(b - a))) + 1
     return Lane(number, a + np.linspace(0, 1, count)[:, None] * (b - a), width, limit, **more)
 
 
-def arc(number: int, center: Sequence[float], radius: float, begin: float, end: float, width: float = 3.5, limit: float = 13.9, **more: object) -> Lane:
+def arc(
+    number: int,
+    center: Sequence[float],
+    radius: float,
+    begin: float,
+    end: float,
+    width: float = 3.5,
+    limit: float = 13.9,
+    **more: object,
+) -> Lane:
     """A lane on a circle from the angle `begin` to `end` (rad)."""
     t = np.linspace(begin, end, max(3, int(np.ceil(abs(end - begin) * radius * 2))))
     xyz = np.column_stack([center[0] + radius * np.cos(t), center[1] + radius * np.sin(t), np.zeros(len(t))])
@@ -85,7 +103,9 @@ def place(
 
 def two_lane_road(length: float = 600.0, limit: float = 25.0) -> Layout:
     """Two lanes in one direction, to change between."""
-    return place([line(1, (0, 0), (length, 0), limit=limit, left=2), line(2, (0, 3.5), (length, 3.5), limit=limit, right=1)])
+    return place(
+        [line(1, (0, 0), (length, 0), limit=limit, left=2), line(2, (0, 3.5), (length, 3.5), limit=limit, right=1)]
+    )
 
 
 def ring_road(radius: float = 60.0, limit: float = 13.9) -> Layout:
@@ -129,12 +149,35 @@ def roundabout(radius: float = 15.0, limit: float = 11.0) -> Layout:
         turn = np.array([[c, -s], [s, c]])
         on = lambda angle: radius * np.array([np.cos(angle), np.sin(angle)])  # noqa: E731
         a0, a1 = middle + 0.45, middle + np.pi / 2 - 0.45
-        lanes.append(arc(quarter, (0, 0), radius, a0, a1, limit=8.0, successors=(10 * ((k + 1) % 4) + 6, 10 * ((k + 1) % 4) + 3)))
+        lanes.append(
+            arc(quarter, (0, 0), radius, a0, a1, limit=8.0, successors=(10 * ((k + 1) % 4) + 6, 10 * ((k + 1) % 4) + 3))
+        )
         lanes.append(arc(10 * k + 6, (0, 0), radius, middle - 0.45, middle + 0.45, limit=8.0, successors=(quarter,)))
-        lanes.append(line(arrive, turn @ (radius + 90, 2.5), turn @ (radius + 9, 2.5), limit=limit, successors=(enter,)))
+        lanes.append(
+            line(arrive, turn @ (radius + 90, 2.5), turn @ (radius + 9, 2.5), limit=limit, successors=(enter,))
+        )
         lanes.append(line(depart, turn @ (radius + 9, -2.5), turn @ (radius + 90, -2.5), limit=limit))
-        lanes.append(_bend(enter, turn @ (radius + 9, 2.5), turn @ (-1.0, 0.0), on(middle + 0.45), _tangent(middle + 0.45), successors=(quarter,), yields_to=(10 * k + 6,)))
-        lanes.append(_bend(leave, on(middle - 0.45), _tangent(middle - 0.45), turn @ (radius + 9, -2.5), turn @ (1.0, 0.0), successors=(depart,)))
+        lanes.append(
+            _bend(
+                enter,
+                turn @ (radius + 9, 2.5),
+                turn @ (-1.0, 0.0),
+                on(middle + 0.45),
+                _tangent(middle + 0.45),
+                successors=(quarter,),
+                yields_to=(10 * k + 6,),
+            )
+        )
+        lanes.append(
+            _bend(
+                leave,
+                on(middle - 0.45),
+                _tangent(middle - 0.45),
+                turn @ (radius + 9, -2.5),
+                turn @ (1.0, 0.0),
+                successors=(depart,),
+            )
+        )
         del following
     return place(lanes, (4, 2, 1), family="roundabout")
 
@@ -147,5 +190,10 @@ def _bend(number: int, p: np.ndarray, t: np.ndarray, q: np.ndarray, u: np.ndarra
     """A cubic from p in the direction t to q in the direction u."""
     w = np.linspace(0, 1, 25)[:, None]
     size = 1.1 * np.linalg.norm(q - p)
-    xy = (2 * w**3 - 3 * w**2 + 1) * p + (w**3 - 2 * w**2 + w) * size * t + (3 * w**2 - 2 * w**3) * q + (w**3 - w**2) * size * u
+    xy = (
+        (2 * w**3 - 3 * w**2 + 1) * p
+        + (w**3 - 2 * w**2 + w) * size * t
+        + (3 * w**2 - 2 * w**3) * q
+        + (w**3 - w**2) * size * u
+    )
     return Lane(number, np.column_stack([xy, np.zeros(25)]), 3.5, 8.0, **more)

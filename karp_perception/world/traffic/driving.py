@@ -49,7 +49,13 @@ class Driving:
         rng: np.random.Generator,
         number: Callable[[], int],
     ) -> None:
-        self._layout, self._settings, self._population, self._rng, self._number = layout, settings, population, rng, number
+        self._layout, self._settings, self._population, self._rng, self._number = (
+            layout,
+            settings,
+            population,
+            rng,
+            number,
+        )
         self.roads, self.row_of_lane = roads_of(layout)
         lanes = self.roads.length
         motor = lanes[self.roads.bike == 0].sum() * population.mix.vehicles
@@ -84,7 +90,7 @@ class Driving:
             for _ in range(count):
                 unit = self._draw(bool(bikes))
                 for _ in range(_TRIES):
-                    lane = int(lanes[np.searchsorted(share, self._rng.random() * share[-1])])
+                    lane = self._outermost(unit, int(lanes[np.searchsorted(share, self._rng.random() * share[-1])]))
                     s = float(self._rng.uniform(1.0, roads.length[lane] - 1.0))
                     if self._fits(unit, lane, s, others):
                         self.enter(unit, lane, s)
@@ -127,6 +133,12 @@ class Driving:
         put(f, roads, row)
         return row
 
+    def _outermost(self, unit: Unit, lane: int) -> int:
+        """The lane itself; for bicycles the one at the right edge of the road."""
+        while unit.kind == Kind.BICYCLE and self.roads.right[lane] >= 0:
+            lane = int(self.roads.right[lane])
+        return lane
+
     def _human(self, driver: DriverSettings) -> float:
         return float(np.clip(1.0 + driver.spread * self._rng.normal(), *_HUMAN))
 
@@ -151,7 +163,7 @@ class Driving:
 
     def step(self, dt: float, time: float, people: np.ndarray, others: np.ndarray, ego: DrivenVehicle | None) -> None:
         """Moves all by `dt` s. `people`: see `find_barriers`; `others`: see `sight.gather`."""
-        self._place_ego(ego)
+        self.place_ego(ego)
         lights = np.array([_STATE[signal.color(time)] for signal in self._signals], np.int64)
         driver = self._settings.driver
         step_fleet(
@@ -193,6 +205,10 @@ class Driving:
         """Whether nobody comes so close to who walks from one place to the other within `duration` s."""
         return _way_is_clear(self.obstacles, x0, y0, x1, y1, duration)
 
+    def blocks(self, x: float, y: float, ux: float, uy: float) -> bool:
+        """Whether a vehicle is in the next step of who walks from (x, y) in the direction (ux, uy)."""
+        return _blocks(self.obstacles, x, y, ux, uy)
+
     def _room(self, others: np.ndarray) -> Obstacles:
         needed = 2 * len(self.fleet.alive) + len(others)
         if needed > len(self.obstacles.x):
@@ -211,8 +227,8 @@ class Driving:
         entries = [n for n in entries if roads.next_first[n + 1] > roads.next_first[n] or roads.length[n] > 60.0]
         if not entries:
             return
-        lane = int(entries[int(rng.integers(len(entries)))])
         unit = self._draw(bikeway)
+        lane = self._outermost(unit, int(entries[int(rng.integers(len(entries)))]))
         s = unit.columns["tail"] - unit.columns["nose"] + 0.5
         if s > 0.8 * roads.length[lane] or self._seen(*place_on(roads, lane, s, 0.0)[:2], ego):
             return
@@ -268,7 +284,7 @@ class Driving:
         share = np.cumsum(weight)
         return int(options[np.searchsorted(share, self._rng.random() * share[-1])])
 
-    def _place_ego(self, ego: DrivenVehicle | None) -> None:
+    def place_ego(self, ego: DrivenVehicle | None) -> None:
         """Writes the vehicle under test into row 0, in the lane that it is in."""
         f, roads = self.fleet, self.roads
         f.alive[EGO] = f.driven[EGO] = int(ego is not None)
@@ -285,7 +301,9 @@ class Driving:
         f.comfort[EGO], f.strength[EGO], f.grip[EGO], f.eagerness[EGO] = 3.0, 2.0, 3.0, 1.0
         f.top_speed[EGO], f.headway[EGO], f.min_gap[EGO] = 60.0, 1.2, 2.0
         x, y = f.rear_x[EGO] + base * math.cos(ego.yaw), f.rear_y[EGO] + base * math.sin(ego.yaw)
-        lane, s, d = _lane_of(roads, np.array(self._route, np.int64), x, y, math.cos(ego.yaw), math.sin(ego.yaw), _ON_LANE)
+        lane, s, d = _lane_of(
+            roads, np.array(self._route, np.int64), x, y, math.cos(ego.yaw), math.sin(ego.yaw), _ON_LANE
+        )
         if lane < 0:
             f.count[EGO] = 0
             return
@@ -372,6 +390,23 @@ def _crossing_is_clear(fleet, roads, users, place, count, crossing, duration, gi
 
 
 @njit(cache=True, nogil=True)
+def _blocks(obstacles, x, y, ux, uy):
+    """A step and a half ahead something with wheels, or something that will be there within half a second."""
+    o = obstacles
+    for j in range(o.count[0]):
+        if o.thing[j] > 1:
+            continue
+        for k in range(3):
+            t = 0.25 * k
+            px, py = x + (0.4 + 0.4 * k) * ux, y + (0.4 + 0.4 * k) * uy
+            dx, dy = px - o.x[j] - t * o.vx[j], py - o.y[j] - t * o.vy[j]
+            along, across = abs(dx * o.ux[j] + dy * o.uy[j]), abs(dy * o.ux[j] - dx * o.uy[j])
+            if along < o.half_length[j] + 0.45 and across < o.half_width[j] + 0.45:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
 def _way_is_clear(obstacles, x0, y0, x1, y1, duration):
     o = obstacles
     for step in range(int(duration / 0.25) + 7):
@@ -384,8 +419,9 @@ def _way_is_clear(obstacles, x0, y0, x1, y1, duration):
             dx, dy = x - o.x[j] - t * o.vx[j], y - o.y[j] - t * o.vy[j]
             speed = math.sqrt(o.vx[j] ** 2 + o.vy[j] ** 2)
             along, across = dx * o.ux[j] + dy * o.uy[j], abs(dy * o.ux[j] - dx * o.uy[j])
-            if -o.half_length[j] - 1.0 < along < o.half_length[j] + 1.0 + 1.5 * speed and across < o.half_width[j] + 1.2:
+            if (
+                -o.half_length[j] - 1.0 < along < o.half_length[j] + 1.0 + 1.5 * speed
+                and across < o.half_width[j] + 1.2
+            ):
                 return False
     return True
-
-

@@ -174,9 +174,7 @@ def move(fleet, roads, dt):
         fleet.swing[i] += min(way / 4.0, 1.0) * (-off_tracking(fleet, i, bend) - fleet.swing[i])
         x, y, _, _ = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i] + fleet.swing[i])
         before = fleet.yaw[i]
-        fleet.rear_x[i], fleet.rear_y[i], yaw = drag(
-            fleet.rear_x[i], fleet.rear_y[i], before, fleet.wheelbase[i], x, y
-        )
+        fleet.rear_x[i], fleet.rear_y[i], yaw = drag(fleet.rear_x[i], fleet.rear_y[i], before, fleet.wheelbase[i], x, y)
         fleet.yaw_rate[i] = (yaw - before) / dt
         fleet.yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
         if fleet.trailer[i] > 0.0:

@@ -140,7 +140,9 @@ def change_lane(fleet, roads, obstacles, users, place, count, i, safe_braking, p
                 theirs = after - _acceleration(fleet, roads, behind, beside, math.inf, 0.0)
         if mine < -safe_braking:
             continue
-        won = mine - now + (0.0 if ending else politeness) * theirs + urge + (_KEEP_RIGHT if side == 1 else -_KEEP_RIGHT)
+        won = (
+            mine - now + (0.0 if ending else politeness) * theirs + urge + (_KEEP_RIGHT if side == 1 else -_KEEP_RIGHT)
+        )
         if won > best and _beside_free(fleet, roads, obstacles, i, beside, t):
             best, best_lane = won, beside
     if best_lane < 0:
@@ -216,6 +218,10 @@ def pass_within_lane(fleet, roads, obstacles, i):
         towards = max(0.0, -speed) * time
         if gap < needed + towards + 10.0 - max(0.0, speed) * time:
             return
-    if over > 0.1 and roads.left[lane] >= 0 and not _beside_free(fleet, roads, o, i, roads.left[lane], fleet.q[i] - fleet.start[i, k]):
+    if (
+        over > 0.1
+        and roads.left[lane] >= 0
+        and not _beside_free(fleet, roads, o, i, roads.left[lane], fleet.q[i] - fleet.start[i, k])
+    ):
         return
     fleet.passing[i], fleet.goal[i] = 1, goal

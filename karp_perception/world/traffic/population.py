@@ -15,22 +15,30 @@ Draw = Callable[[str, int], Model]
 """Family and seed -> a model, as `models.catalogue.draw`."""
 
 CARS = {
-    "sedan": 20, "hatchback": 24, "estate": 12, "suv": 20, "city_car": 8, "sports_car": 2, "pickup": 5, "van": 9,
+    "sedan": 20, "hatchback": 22, "estate": 12, "suv": 20, "city_car": 8, "sports_car": 2, "pickup": 4, "van": 4,
+    "panel_van": 5, "minivan": 5,
 }  # fmt: skip
 TRUCKS = {
-    "box_truck": 4, "rigid_truck": 3, "flatbed": 1.5, "tipper": 1.5, "tanker_truck": 0.7, "garbage_truck": 0.8,
-    "semi_tractor": 4,
+    "box_truck": 4, "light_truck": 4, "flatbed_truck": 2, "tipper_truck": 2, "tanker_truck": 0.7, "garbage_truck": 0.8,
+    "semi_tractor": 4, "wheel_loader": 0.2, "mobile_crane": 0.2,
 }  # fmt: skip
-BUSES = {"city_bus": 3, "coach": 1, "minibus": 1, "articulated_bus": 1}
+BUSES = {"city_bus": 3, "coach": 1, "minibus": 1, "articulated_bus": 1.5}
 TWO_WHEELERS = {"motorcyclist": 3, "scooter_rider": 2}
-MACHINES = {"excavator": 1, "wheel_loader": 1}
-SEMI_TRAILERS = ("box_trailer", "curtain_trailer", "container_trailer", "tank_trailer", "low_loader")
-CAR_TRAILERS = ("car_trailer", "caravan")
+CYCLISTS = {"cyclist": 12, "cargo_bike": 1}
+PARKED_BIKES = {"parked_bicycle": 3, "parked_motorcycle": 1, "parked_scooter": 1}
+MACHINES = {"excavator": 3, "wheel_loader": 2, "dump_truck": 1, "road_roller": 1, "forklift": 0.5}
+WALKERS = {
+    "walker": 14, "backpack_walker": 4, "suitcase_walker": 1.5, "umbrella_walker": 0.7, "pram_pusher": 1,
+    "wheelchair_user": 0.4, "child_walker": 1.2,
+}  # fmt: skip
+BYSTANDERS = {"standing_person": 6, "phone_person": 3, "waving_person": 0.7, "bending_person": 0.7}
+SEMI_TRAILERS = {"box_trailer": 4, "curtain_trailer": 5, "container_trailer": 2, "tank_trailer": 1, "low_loader": 0.5}
+CAR_TRAILERS = {"car_trailer": 2, "caravan": 1}
 TOWING = 0.03
 """Share of cars that pull a trailer, where they have a coupling."""
 
 HEAVY_FAMILIES = frozenset((*TRUCKS, *BUSES, *MACHINES))
-BICYCLES = frozenset(("cyclist",))
+BICYCLES = frozenset(CYCLISTS)
 MOTORCYCLES = frozenset(TWO_WHEELERS)
 CRUISING = {Kind.CAR: 60.0, Kind.HEAVY: 24.5, Kind.MOTORCYCLE: 60.0, Kind.BICYCLE: 5.2}
 """m/s that a kind drives at most, however fast the road (heavy: EU directive 92/6/EEC, 90 km/h)."""
@@ -145,30 +153,42 @@ class Population:
         model, trailer = self.model(name), None
         if name == "semi_tractor":
             if self._rng.random() < 0.93:
-                trailer = self.model(str(self._rng.choice(SEMI_TRAILERS)))
+                trailer = self.model(self.one_of(dict.fromkeys(SEMI_TRAILERS, 1.0)))
+        elif name == "articulated_bus":
+            trailer = self.model("articulated_bus_rear")
         elif name in CARS and model.hitch is not None and self._rng.random() < TOWING:
-            trailer = self.model(str(self._rng.choice(CAR_TRAILERS)))
+            trailer = self.model(self.one_of(CAR_TRAILERS))
         return Unit(model, kind_of(name), trailer)
 
     def bicycle(self) -> Unit:
         """Somebody on a bicycle."""
-        return Unit(self.model("cyclist"), Kind.BICYCLE)
+        return Unit(self.model(self.one_of(CYCLISTS)), Kind.BICYCLE)
+
+    def walker(self, child: bool = False) -> Model:
+        """Somebody who walks."""
+        return self.model("child_walker" if child else self.one_of(WALKERS))
+
+    def bystander(self) -> Model:
+        """Somebody who stands about."""
+        return self.model(self.one_of(BYSTANDERS))
+
+    def one_of(self, weights: Mapping[str, float]) -> str:
+        """A name, by weights."""
+        share = np.cumsum(list(weights.values()))
+        return list(weights)[int(np.searchsorted(share, self._rng.random() * share[-1]))]
 
     def parked_vehicle(self, length: float, width: float) -> Model | None:
         """What stands in a space of this size (m): None where nothing that was drawn fits into it."""
-        rng = self._rng
         if length < 3.0 or width < 1.4:
-            names: dict[str, float] = {"motorcycle": 1, "bicycle": 2}
+            names: Mapping[str, float] = PARKED_BIKES
         elif length > 9.0:
-            names = {**TRUCKS, **BUSES, "van": 3}
+            names = {**TRUCKS, **BUSES, "panel_van": 3}
         else:
-            names = {**CARS, "motorcycle": 2, "bicycle": 1}
+            names = {**CARS, "parked_motorcycle": 2, "parked_scooter": 1, "parked_bicycle": 1}
             if length > 6.5:
-                names["box_truck"] = 6
-        weights = np.array(list(names.values()), float)
+                names = {**names, "box_truck": 3, "light_truck": 5}
         for _ in range(6):
-            name = str(rng.choice(list(names), p=weights / weights.sum()))
-            model = self.model(name)
+            model = self.model(self.one_of(names))
             if model.size[0] <= length - 0.3 and model.size[1] <= width + 0.1:
                 return model
         return None

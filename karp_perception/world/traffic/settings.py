@@ -24,7 +24,9 @@ class DriverSettings(Settings):
     spread: float = setting(0.15, "relative standard deviation of the other numbers", low=0.0, high=0.3)
     politeness: float = setting(0.25, "weight of others' acceleration in a lane change", low=0.0, high=1.0)
     change_gain: float = setting(0.15, "acceleration that a lane change must win", unit="m/s2", low=0.0, high=2.0)
-    safe_braking: float = setting(3.0, "most that a lane change may ask of whoever follows", unit="m/s2", low=0.5, high=8)
+    safe_braking: float = setting(
+        3.0, "most that a lane change may ask of whoever follows", unit="m/s2", low=0.5, high=8
+    )
     wander: float = setting(0.08, "lateral drift about one's line", unit="m", low=0.0, high=0.5)
 
 

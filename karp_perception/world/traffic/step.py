@@ -76,6 +76,10 @@ def _signal(fleet, roads, i):
         fleet.blinker[i] = 1 if fleet.goal[i] - fleet.d[i] > 0.3 else 0
     k = lane_at(fleet, i, fleet.q[i])
     for m in range(k, min(k + 2, fleet.count[i])):
-        if fleet.start[i, m] - fleet.q[i] < 35.0 and abs(roads.turn[fleet.path[i, m]]) > 0.6 and roads.length[fleet.path[i, m]] < 45.0:
+        if (
+            fleet.start[i, m] - fleet.q[i] < 35.0
+            and abs(roads.turn[fleet.path[i, m]]) > 0.6
+            and roads.length[fleet.path[i, m]] < 45.0
+        ):
             fleet.blinker[i] = 1 if roads.turn[fleet.path[i, m]] > 0 else -1
             return

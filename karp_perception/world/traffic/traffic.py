@@ -7,29 +7,39 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 
+from karp_perception.core import ObjectClass
+from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.actors import Actor
+from karp_perception.world.geometry.ground import GroundRays, surface_at, terrain_height
 from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT
 from karp_perception.world.layout import Layout, LightColor
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.driving import Driving
 from karp_perception.world.traffic.fleet import Kind
-from karp_perception.world.traffic.parked import parked, standing_actors
+from karp_perception.world.traffic.parked import Placed, parked, standing_actors
+from karp_perception.world.traffic.people import People
 from karp_perception.world.traffic.population import Draw, Population, mix_of
+from karp_perception.world.traffic.roadworks import roadworks
+from karp_perception.world.traffic.script import Script, ScriptedActor
 from karp_perception.world.traffic.settings import TrafficSettings
+from karp_perception.world.traffic.sight import Thing
 from karp_perception.world.vehicle import DrivenVehicle
 
 __all__ = ["Traffic", "TrafficSettings"]
 
+_SQUARE = 16.0  # m, within which the ground's rasters are the same
+_THING = {ObjectClass.PEDESTRIAN: Thing.PERSON, ObjectClass.BICYCLE: Thing.BICYCLE}
 _BRAKING = -0.5  # m/s², at which brake lights go on
 _HEADLIGHTS = 0.45  # share of drivers with lights on by day
 
 
 @lru_cache(maxsize=2048)
-def _catalogue(family: str, seed: int) -> Model:
+def _catalogue(family: str, seed: int, size: tuple[float, float, float] | None = None) -> Model:
     from karp_perception.world.models.catalogue import draw
 
-    return draw(family, seed)
+    return draw(family, seed, size)
 
 
 class Traffic:
@@ -39,6 +49,7 @@ class Traffic:
         layout: the place.
         seed: of everything that is drawn.
         settings: how much of what.
+        scripted: actors of a scenario; nothing else begins within their reach.
         ego: the vehicle under test, so that nothing begins where it stands.
         draw: makes models; the catalogue where None.
     """
@@ -48,31 +59,48 @@ class Traffic:
         layout: Layout,
         seed: int = 0,
         settings: TrafficSettings = TrafficSettings(),
+        scripted: Sequence[ScriptedActor] = (),
         *,
         ego: DrivenVehicle | None = None,
         draw: Draw | None = None,
     ) -> None:
         self.layout, self.settings, self.time = layout, settings, 0.0
         self._last_number = 0
+        draw = _catalogue if draw is None else draw
+        self._scripts = [Script(actor, self._next_number(), layout, draw) for actor in scripted]
         rng = np.random.default_rng([seed, 7])
         mix = mix_of(layout.family)
-        draw = _catalogue if draw is None else draw
         population = Population(mix, rng, draw, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
-        self._standing = standing_actors(placed, layout.ground, 1)
-        self._last_number = len(self._standing)
+        placed += roadworks(layout, population, rng, settings.roadworks)
+        self.people = People(layout, settings, population, rng, self._next_number)
+        bystanders = self.people.fill()
+        scripts = self._script_obstacles()
+        things = [p for p in placed if not _touches(p, scripts)]
+        self.people.keep_off(things)
+        self._standing = standing_actors(things + bystanders, layout.ground, self._last_number + 1)
+        self._last_number += len(self._standing)
+        self._fixed = _near_lanes(self._standing[: len(things)], layout)
         self.driving = Driving(layout, settings, population, rng, self._next_number)
-        self._fixed = _near_lanes(self._standing, layout)
-        self._people = np.zeros(max(len(layout.crossings), 1), np.int64)
-        self.driving._place_ego(ego)
-        self.driving.fill(self._fixed)
+        self.driving.place_ego(ego)
+        self.driving.fill(np.concatenate([self._fixed, scripts]))
         self._moving: list[Actor] | None = None
+        self._view = (0.0, 0.0) if ego is None else (ego.x, ego.y)
+        self._ground: tuple[tuple[int, int], GroundRays] | None = None
 
     def step(self, dt: float, ego: DrivenVehicle | None = None) -> None:
         """Moves everything on by `dt` s (at most 0.1); `ego` is seen as it is now."""
-        self.driving.step(dt, self.time, self._people, self._fixed, ego)
+        if not 0.0 < dt <= 0.1 + 1e-9:
+            raise ConfigurationError(f"Traffic.step: expected dt from 0 to 0.1 s, got {dt}; take smaller steps")
+        for script in self._scripts:
+            script.step(dt, ego)
+        others = np.concatenate([self._fixed, self._script_obstacles(), self.people.on_road()])
+        self.driving.step(dt, self.time, self.people.demand(), others, ego)
+        self.people.step(dt, self.time, self.driving, None if ego is None else (ego.x, ego.y))
         self.time += dt
         self._moving = None
+        if ego is not None:
+            self._view = (ego.x, ego.y)
 
     def actors(self) -> list[Actor]:
         """Everything with a label but the vehicle under test."""
@@ -85,7 +113,8 @@ class Traffic:
     def moving(self) -> list[Actor]:
         """What moves or could."""
         if self._moving is None:
-            self._moving = self._drivers()
+            scripted = [script.body() for script in self._scripts if script.visible]
+            self._moving = scripted + self._drivers() + self.people.actors(self._level)
         return self._moving
 
     def lights(self, t: float | None = None) -> Mapping[int, LightColor]:
@@ -96,6 +125,24 @@ class Traffic:
     def _next_number(self) -> int:
         self._last_number += 1
         return self._last_number
+
+    def _script_obstacles(self) -> np.ndarray:
+        """(K, 9) for `sight.gather`."""
+        rows = []
+        for script in self._scripts:
+            if script.visible:
+                length, width, _ = script.model.size
+                c, s = math.cos(script.yaw), math.sin(script.yaw)
+                thing = _THING.get(script.model.label, Thing.STANDING if script.speed == 0.0 else Thing.VEHICLE)
+                rows.append((script.x, script.y, c, s, 0.5 * length, 0.5 * width, *script.velocity, float(thing)))
+        return np.array(rows, float).reshape(-1, 9)
+
+    def _level(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Heights (m) of what people stand on, by the rasters that the sensors use near the vehicle under test."""
+        square = (round(self._view[0] / _SQUARE), round(self._view[1] / _SQUARE))
+        if self._ground is None or self._ground[0] != square:
+            self._ground = (square, self.layout.ground.rays(*self._view))
+        return ground_levels(self._ground[1], x, y)
 
     def _drivers(self) -> list[Actor]:
         f, rows = self.driving.fleet, self.driving.rows()
@@ -155,3 +202,19 @@ def _near_lanes(actors: Sequence[Actor], layout: Layout) -> np.ndarray:
         if (np.hypot(along, across) < half + 0.5).any():
             rows.append((*actor.position[:2], c, s, 0.5 * length, 0.5 * width, 0.0, 0.0, 3.0))
     return np.array(rows, float).reshape(-1, 9)
+
+
+def _touches(placed: Placed, others: np.ndarray) -> bool:
+    """Whether something that is to stand comes within half a metre of what a scenario has put there."""
+    model, x, y, _ = placed
+    radius = 0.5 * math.hypot(*model.size[:2]) + 0.5
+    return any(math.hypot(row[0] - x, row[1] - y) < radius + math.hypot(row[4], row[5]) for row in others)
+
+
+@njit(cache=True, nogil=True)
+def ground_levels(ground, x, y):
+    """Heights (m) of terrain and the surfaces on it, without their roughness."""
+    z = np.empty(len(x))
+    for i in range(len(x)):
+        z[i] = terrain_height(ground, x[i], y[i]) + ground.rise[surface_at(ground, x[i], y[i])]
+    return z
