@@ -65,9 +65,16 @@ def _roof(b: Sculptor, rng: np.random.Generator, L: float, W: float, z: float, H
 
 
 def _storeys(
-    b: Sculptor, rng: np.random.Generator, L: float, W: float, eaves: float, material: Material, shop: bool, balconies: bool,
+    b: Sculptor,
+    rng: np.random.Generator,
+    L: float,
+    W: float,
+    eaves: float,
+    material: Material,
+    shop: bool,
+    balconies: bool,
     floor: float,
-) -> None:  # fmt: skip
+) -> None:
     """Bands and piers around panes with rooms behind them, over a plan of L by W up to the eaves, m."""
     half = 0.5 * W
     count = max(1, round(eaves / floor))
@@ -109,8 +116,13 @@ def _storeys(
                 b.slab((x - 0.45 * wide, x + 0.45 * wide), y, (k * tall + 0.05, k * tall + 1.0), Material.MESH)
     if shop:
         x = -0.5 * L + rng.uniform(0.05, 0.4) * L
-        b.slab((x, x + rng.uniform(0.3, 0.5) * L), (-half - 0.02, half + 0.02), (0.88 * tall, 1.1 * tall), Material.SIGN if rng.random() < 0.3
-               else Material.PLASTIC, color=tuple(rng.uniform(30, 220, 3)))  # fmt: skip
+        b.slab(
+            (x, x + rng.uniform(0.3, 0.5) * L),
+            (-half - 0.02, half + 0.02),
+            (0.88 * tall, 1.1 * tall),
+            Material.SIGN if rng.random() < 0.3 else Material.PLASTIC,
+            color=tuple(rng.uniform(30, 220, 3)),
+        )
 
 
 def _facade(rng: np.random.Generator) -> tuple[Material, RGB]:

@@ -71,8 +71,14 @@ def draw_bus(name: str, style: BusStyle, rng: np.random.Generator, size: Size) -
     b.slab((tail, face), (-half, half), (arch, max(belt, arch + 0.05)), Material.PAINT, **paint)
     rake = 0.5 if style.bonnet else 0.12
     b.slab((tail + 0.03, face), (0.03 - half, half - 0.03), (belt, eaves), Material.GLASS, taper=(0, rake, 0.04, 0.04))
-    b.slab((tail, face - rake + 0.06), (0.03 - half, half - 0.03), (eaves, H - 0.1), Material.PAINT,
-           taper=(0.05, 0.05, 0.12, 0.12), **paint)  # fmt: skip
+    b.slab(
+        (tail, face - rake + 0.06),
+        (0.03 - half, half - 0.03),
+        (eaves, H - 0.1),
+        Material.PAINT,
+        taper=(0.05, 0.05, 0.12, 0.12),
+        **paint,
+    )
     b.slab(
         (tail + 0.15 * L, tail + 0.15 * L + rng.uniform(0.2, 0.4) * L),
         (-0.32 * W, 0.32 * W),
@@ -89,16 +95,30 @@ def draw_bus(name: str, style: BusStyle, rng: np.random.Generator, size: Size) -
     if style.front:
         mirrors(b, nose - 0.05 - 0.5 * rake, W, (0.62 * H, 0.62 * H + 0.42))
     return Model(
-        name, ObjectClass.BUS, size, b.fitted(size), pick(BUS_PAINT, rng), pick(BUS_PAINT, rng),
-        wheelbase=(front_axle if front_axle is not None else end - 0.275) - rear_axle, rear_axle=rear_axle,
-        hitch=None if style.rear else 0.275 - end, king_pin=None if style.front else end - 0.275,
-    )  # fmt: skip
+        name,
+        ObjectClass.BUS,
+        size,
+        b.fitted(size),
+        pick(BUS_PAINT, rng),
+        pick(BUS_PAINT, rng),
+        wheelbase=(front_axle if front_axle is not None else end - 0.275) - rear_axle,
+        rear_axle=rear_axle,
+        hitch=None if style.rear else 0.275 - end,
+        king_pin=None if style.front else end - 0.275,
+    )
 
 
 def _windows(
-    b: Sculptor, style: BusStyle, size: Size, rng: np.random.Generator, tail: float, face: float, belt: float,
-    eaves: float, rake: float,
-) -> None:  # fmt: skip
+    b: Sculptor,
+    style: BusStyle,
+    size: Size,
+    rng: np.random.Generator,
+    tail: float,
+    face: float,
+    belt: float,
+    eaves: float,
+    rake: float,
+) -> None:
     L, W, _ = size
     half = 0.5 * W
     bays = max(3, round((face - tail) / 1.8))
@@ -106,8 +126,13 @@ def _windows(
         x = tail + 0.1 + k * (face - tail - 0.2 - 0.6 * rake) / bays
         lean = rake if k == bays else 0.0
         for side in (1, -1):
-            b.post((x, side * (half - 0.035), belt), (x - lean, side * (half - 0.075), eaves), (0.13, 0.06), Material.PAINT,
-                   tint=FIRST)  # fmt: skip
+            b.post(
+                (x, side * (half - 0.035), belt),
+                (x - lean, side * (half - 0.075), eaves),
+                (0.13, 0.06),
+                Material.PAINT,
+                tint=FIRST,
+            )
     # Rows of seats run through, with an aisle; a driver's place ahead of them.
     top = min(belt + 0.4, eaves - 0.2)
     b.pair((tail + 0.5, 0.5 * (tail + face)), (0.22, half - 0.2), (belt - 0.1, top), Material.SEAT)
@@ -128,16 +153,28 @@ def _ends(b: Sculptor, style: BusStyle, size: Size, belt: float, eaves: float, r
     L, W, H = size
     half, end = 0.5 * W, 0.5 * L
     if style.bonnet:
-        b.prow((end - style.bonnet - 0.02, end - 0.01), (0.02 - half, half - 0.02), (0.75, belt), Material.PAINT, top=belt - 1.02,
-               side=0.16 * half, tint=FIRST)  # fmt: skip
+        b.prow(
+            (end - style.bonnet - 0.02, end - 0.01),
+            (0.02 - half, half - 0.02),
+            (0.75, belt),
+            Material.PAINT,
+            top=belt - 1.02,
+            side=0.16 * half,
+            tint=FIRST,
+        )
     if style.front:
         z = 0.62 if not style.bonnet else 0.8
         b.pair((end - 0.12, end), (0.58 * half, 0.84 * half), (z, z + 0.18), Material.HEAD_LAMP)
         b.pair((end - 0.2, end - 0.02), (0.85 * half, 0.95 * half), (z, z + 0.16), Material.INDICATOR)
         b.slab((end - 0.05, end), (-0.26, 0.26), (z - 0.22, z - 0.11), Material.PLATE)
         nose = end - style.bonnet
-        b.slab((nose - rake - 0.1, nose - rake + 0.08), (0.2 - half, half - 0.2), (eaves + 0.02, H - 0.12), Material.INDICATOR,
-               color=(120, 90, 20)) if not style.bonnet else b  # fmt: skip
+        b.slab(
+            (nose - rake - 0.1, nose - rake + 0.08),
+            (0.2 - half, half - 0.2),
+            (eaves + 0.02, H - 0.12),
+            Material.INDICATOR,
+            color=(120, 90, 20),
+        ) if not style.bonnet else b
     else:
         b.slab((end - 0.6, end), (0.12 - half, half - 0.12), (style.clearance + 0.1, H - 0.2), Material.RUBBER)
     if style.rear:

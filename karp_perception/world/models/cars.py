@@ -51,31 +51,74 @@ class CarStyle:
 
 SEDAN = CarStyle()
 HATCHBACK = CarStyle(
-    bonnet=0.25, boot=0.02, windscreen=0.16, rear_window=0.10, belt=0.61, nose=0.50, front_overhang=0.20,
-    rear_overhang=0.165, wheel=0.215, rear_pillar=0.28,
-)  # fmt: skip
-CITY_CAR = replace(HATCHBACK, bonnet=0.22, windscreen=0.17, rear_window=0.06, front_overhang=0.18, rear_overhang=0.15,
-                   wheel=0.195)  # fmt: skip
+    bonnet=0.25,
+    boot=0.02,
+    windscreen=0.16,
+    rear_window=0.10,
+    belt=0.61,
+    nose=0.50,
+    front_overhang=0.20,
+    rear_overhang=0.165,
+    wheel=0.215,
+    rear_pillar=0.28,
+)
+CITY_CAR = replace(
+    HATCHBACK, bonnet=0.22, windscreen=0.17, rear_window=0.06, front_overhang=0.18, rear_overhang=0.15, wheel=0.195
+)
 ESTATE = CarStyle(boot=0.015, rear_window=0.07, rear_pillar=0.16, rails=True)
 SUV = CarStyle(
-    bonnet=0.25, boot=0.015, windscreen=0.12, rear_window=0.07, belt=0.63, nose=0.56, clearance=0.22, wheel=0.215,
-    rear_overhang=0.19, rear_pillar=0.22, rails=True,
-)  # fmt: skip
+    bonnet=0.25,
+    boot=0.015,
+    windscreen=0.12,
+    rear_window=0.07,
+    belt=0.63,
+    nose=0.56,
+    clearance=0.22,
+    wheel=0.215,
+    rear_overhang=0.19,
+    rear_pillar=0.22,
+    rails=True,
+)
 MINIVAN = CarStyle(
-    bonnet=0.19, boot=0.015, windscreen=0.19, rear_window=0.05, belt=0.57, nose=0.46, wheel=0.19, rear_overhang=0.18,
+    bonnet=0.19,
+    boot=0.015,
+    windscreen=0.19,
+    rear_window=0.05,
+    belt=0.57,
+    nose=0.46,
+    wheel=0.19,
+    rear_overhang=0.18,
     rear_pillar=0.16,
-)  # fmt: skip
+)
 VAN = CarStyle(
-    bonnet=0.17, boot=0.005, windscreen=0.12, rear_window=0.02, belt=0.55, nose=0.44, wheel=0.165, clearance=0.2,
-    front_overhang=0.18, rear_overhang=0.2, rear_pillar=0.16,
-)  # fmt: skip
+    bonnet=0.17,
+    boot=0.005,
+    windscreen=0.12,
+    rear_window=0.02,
+    belt=0.55,
+    nose=0.44,
+    wheel=0.165,
+    clearance=0.2,
+    front_overhang=0.18,
+    rear_overhang=0.2,
+    rear_pillar=0.16,
+)
 PANEL_VAN = replace(VAN, panel=True)
 PICKUP = CarStyle(
-    bonnet=0.22, windscreen=0.1, rear_window=0.03, belt=0.62, nose=0.55, clearance=0.25, wheel=0.205, bed=0.29,
-    front_overhang=0.17, rear_overhang=0.22,
-)  # fmt: skip
-SPORTS_CAR = CarStyle(bonnet=0.31, boot=0.1, windscreen=0.17, rear_window=0.2, belt=0.66, nose=0.50, clearance=0.13,
-                      wheel=0.255)  # fmt: skip
+    bonnet=0.22,
+    windscreen=0.1,
+    rear_window=0.03,
+    belt=0.62,
+    nose=0.55,
+    clearance=0.25,
+    wheel=0.205,
+    bed=0.29,
+    front_overhang=0.17,
+    rear_overhang=0.22,
+)
+SPORTS_CAR = CarStyle(
+    bonnet=0.31, boot=0.1, windscreen=0.17, rear_window=0.2, belt=0.66, nose=0.50, clearance=0.13, wheel=0.255
+)
 
 
 def draw_car(name: str, style: CarStyle, rng: np.random.Generator, size: Size) -> Model:
@@ -105,14 +148,29 @@ def draw_car(name: str, style: CarStyle, rng: np.random.Generator, size: Size) -
     b.pair(
         (cowl - 0.27, cowl - 0.14), (0.5 * W - 0.02, 0.5 * W + 0.11), (belt, belt + 0.13), Material.PAINT, tint=FIRST
     )
-    return Model(name, ObjectClass.CAR, size, b.fitted(size), pick(CAR_PAINT, rng), wheelbase=front - rear,
-                 rear_axle=rear, hitch=-0.5 * L - 0.1)  # fmt: skip
+    return Model(
+        name,
+        ObjectClass.CAR,
+        size,
+        b.fitted(size),
+        pick(CAR_PAINT, rng),
+        wheelbase=front - rear,
+        rear_axle=rear,
+        hitch=-0.5 * L - 0.1,
+    )
 
 
 def _body(
-    b: Sculptor, style: CarStyle, size: Size, front: float, rear: float, radius: float, arch: float, belt: float,
+    b: Sculptor,
+    style: CarStyle,
+    size: Size,
+    front: float,
+    rear: float,
+    radius: float,
+    arch: float,
+    belt: float,
     nose: float,
-) -> None:  # fmt: skip
+) -> None:
     """Everything below the windows, with gaps around the wheels and below."""
     L, W, _ = size
     half, end, gap, low = 0.5 * W, 0.5 * L - 0.012, radius + 0.06, style.clearance
@@ -122,8 +180,15 @@ def _body(
     b.slab((0.15 - end, end - 0.15), (0.3 - half, half - 0.3), (low + 0.02, arch), Material.PLASTIC)
     b.prow((front + gap, end), (-half, half), (low + 0.04, nose - 0.02), Material.PAINT, side=0.15 * half, **paint)
     b.prow((rear - gap, -end), (-half, half), (low + 0.08, arch), Material.PAINT, side=0.11 * half, **paint)
-    b.prow((cowl - 0.12, end - 0.05), (0.012 - half, half - 0.012), (arch, belt), Material.PAINT, top=belt - nose,
-           side=0.14 * half, **paint)  # fmt: skip
+    b.prow(
+        (cowl - 0.12, end - 0.05),
+        (0.012 - half, half - 0.012),
+        (arch, belt),
+        Material.PAINT,
+        top=belt - nose,
+        side=0.14 * half,
+        **paint,
+    )
     if style.bed:
         bed = -0.5 * L + style.bed * L
         b.slab((bed, cowl), (-half, half), (arch, belt), Material.PAINT, taper=(0, 0, 0.03, 0.03), **paint)
@@ -162,11 +227,22 @@ def _cabin(b: Sculptor, style: CarStyle, size: Size, belt: float, rng: np.random
         c = style.rear_pillar
         b.post((tail + 0.5 * c, foot, belt), (tail + behind + 0.5 * c, head, top), (c, 0.06), Material.PAINT, **paint)
     if style.panel:
-        b.slab((tail - 0.005, door), (-half - 0.03, half + 0.03), (belt, top), Material.PAINT,
-               taper=(behind, 0, lean, lean), **paint)  # fmt: skip
+        b.slab(
+            (tail - 0.005, door),
+            (-half - 0.03, half + 0.03),
+            (belt, top),
+            Material.PAINT,
+            taper=(behind, 0, lean, lean),
+            **paint,
+        )
     seat = min(cowl - 0.55 * ahead - 0.75, door + 0.25)
-    b.pair((seat - 0.16, seat), (0.14 * W, 0.36 * W), (belt - 0.15, belt + 0.6 * (top - belt)), Material.SEAT,
-           taper=(-0.12, 0.12, 0.04, 0.04))  # fmt: skip
+    b.pair(
+        (seat - 0.16, seat),
+        (0.14 * W, 0.36 * W),
+        (belt - 0.15, belt + 0.6 * (top - belt)),
+        Material.SEAT,
+        taper=(-0.12, 0.12, 0.04, 0.04),
+    )
     rear_seat = max(tail + 0.35, seat - 0.95)
     if not style.panel and seat - rear_seat > 0.6:
         b.slab(

@@ -78,7 +78,8 @@ _MIXES: dict[str, dict[str, float]] = {
         "panel_van": 0.035, "pickup": 0.015, "sports_car": 0.01, "rigid_truck": 0.01,
     },
     "trailer": {
-        "box_trailer": 0.34, "curtain_trailer": 0.28, "container_trailer": 0.18, "tank_trailer": 0.12, "low_loader": 0.08,
+        "box_trailer": 0.34, "curtain_trailer": 0.28, "container_trailer": 0.18, "tank_trailer": 0.12,
+        "low_loader": 0.08,
     },
     "light_trailer": {"car_trailer": 0.75, "caravan": 0.25},
     "people": {
@@ -110,7 +111,8 @@ _MIXES: dict[str, dict[str, float]] = {
     # What a detector takes for an object.
     "clutter": {
         "wall_fragment": 0.16, "facade_fragment": 0.12, "house_corner": 0.06, "ragged_vegetation": 0.16, "bush": 0.08,
-        "container": 0.06, "market_stall": 0.07, "pallet_pile": 0.04, "pile": 0.03, "dumpster": 0.07, "kiosk": 0.03, "cafe_table": 0.04,
+        "container": 0.06, "market_stall": 0.07, "pallet_pile": 0.04, "pile": 0.03, "dumpster": 0.07,
+        "kiosk": 0.03, "cafe_table": 0.04,
         "scaffolding": 0.03, "rock": 0.03, "shopping_cart": 0.02,
     },
 }  # fmt: skip

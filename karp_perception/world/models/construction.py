@@ -98,10 +98,21 @@ def draw_excavator(rng: np.random.Generator, size: Size) -> Model:
         0.06,
         Material.METAL,
     )
-    b.slab((reach - 0.75, reach), (-0.12 * W - 0.45, 0.45 - 0.12 * W), (max(wrist[2] - 0.6, 0.05), wrist[2] + 0.15), Material.METAL,
-           taper=(0.1, 0.45, 0, 0))  # fmt: skip
-    b.slab((elbow[0] - 0.35, elbow[0] + 0.25), (-0.12 * W - 0.14, 0.14 - 0.12 * W), (elbow[2] - 0.4, elbow[2] + 0.15), Material.PAINT,
-           taper=(0.15, 0.2, 0, 0), **PAINT)  # fmt: skip
+    b.slab(
+        (reach - 0.75, reach),
+        (-0.12 * W - 0.45, 0.45 - 0.12 * W),
+        (max(wrist[2] - 0.6, 0.05), wrist[2] + 0.15),
+        Material.METAL,
+        taper=(0.1, 0.45, 0, 0),
+    )
+    b.slab(
+        (elbow[0] - 0.35, elbow[0] + 0.25),
+        (-0.12 * W - 0.14, 0.14 - 0.12 * W),
+        (elbow[2] - 0.4, elbow[2] + 0.15),
+        Material.PAINT,
+        taper=(0.15, 0.2, 0, 0),
+        **PAINT,
+    )
     return _machine("excavator", b, rng, size)
 
 
@@ -169,8 +180,14 @@ def draw_dump_truck(rng: np.random.Generator, size: Size) -> Model:
     )
     _cage(b, (0.17 * L, 0.33 * L), (-0.3 * W, 0.3 * W), (2 * radius, H))
     floor, top = 2.15 * radius, 0.9 * H
-    b.slab((rear + 0.1 * L, 0.12 * L), (0.2 - half, half - 0.2), (floor, floor + 0.3), Material.PAINT,
-           taper=(-0.08 * L, -0.02 * L, -0.12, -0.12), **PAINT)  # fmt: skip
+    b.slab(
+        (rear + 0.1 * L, 0.12 * L),
+        (0.2 - half, half - 0.2),
+        (floor, floor + 0.3),
+        Material.PAINT,
+        taper=(-0.08 * L, -0.02 * L, -0.12, -0.12),
+        **PAINT,
+    )
     b.pair(
         (rear + 0.02 * L, 0.14 * L),
         (half - 0.16, half),
@@ -241,8 +258,13 @@ def draw_forklift(rng: np.random.Generator, size: Size) -> Model:
     b.pair((mast + 0.1, 0.5 * L), (0.16 * W, 0.26 * W), (fork, fork + 0.06), Material.METAL)
     if rng.random() < 0.5:
         b.slab((mast + 0.15, 0.5 * L - 0.02), (-0.45 * W, 0.45 * W), (fork + 0.08, fork + 0.2), Material.WOOD)
-        b.slab((mast + 0.18, 0.5 * L - 0.05), (-0.42 * W, 0.42 * W), (fork + 0.2, fork + rng.uniform(0.6, 1.1)), Material.WOOD,
-               color=(176, 140, 96))  # fmt: skip
+        b.slab(
+            (mast + 0.18, 0.5 * L - 0.05),
+            (-0.42 * W, 0.42 * W),
+            (fork + 0.2, fork + rng.uniform(0.6, 1.1)),
+            Material.WOOD,
+            color=(176, 140, 96),
+        )
     b.pair((rear, rear + 0.1), (0.2 * W, 0.3 * W), (0.85, 0.95), Material.TAIL_LAMP)
     return _machine("forklift", b, rng, size, mast - rear - 0.74, rear + 0.42)
 
@@ -272,8 +294,15 @@ def draw_mobile_crane(rng: np.random.Generator, size: Size) -> Model:
 def _machine(
     name: str, b: Sculptor, rng: np.random.Generator, size: Size, wheelbase: float | None = None, rear_axle: float = 0.0
 ) -> Model:
-    return Model(name, ObjectClass.CONSTRUCTION_VEHICLE, size, b.fitted(size), pick(MACHINE_PAINT, rng),
-                 wheelbase=wheelbase, rear_axle=rear_axle)  # fmt: skip
+    return Model(
+        name,
+        ObjectClass.CONSTRUCTION_VEHICLE,
+        size,
+        b.fitted(size),
+        pick(MACHINE_PAINT, rng),
+        wheelbase=wheelbase,
+        rear_axle=rear_axle,
+    )
 
 
 def _family(name: str, make: partial, sizes: Sizes) -> Family:

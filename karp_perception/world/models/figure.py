@@ -48,9 +48,15 @@ class Look:
         """Somebody; `helmet`: chance of wearing one."""
         shell = tuple(float(c) for c in rng.choice([(235, 235, 235), (30, 30, 34), (180, 30, 30), (230, 200, 40)]))
         return cls(
-            height, rng.uniform(0.88, 1.22), pick(SKIN, rng), pick(HAIR, rng), bool(rng.random() < 0.65),
-            bool(rng.random() < 0.85), shell if rng.random() < helmet else None, bool(rng.random() < 0.15),
-        )  # fmt: skip
+            height,
+            rng.uniform(0.88, 1.22),
+            pick(SKIN, rng),
+            pick(HAIR, rng),
+            bool(rng.random() < 0.65),
+            bool(rng.random() < 0.85),
+            shell if rng.random() < helmet else None,
+            bool(rng.random() < 0.15),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def standing(height: float, stride: float = 0.0, phase: float = 0.0, lean: float
 
 
 def figure(b: Sculptor, look: Look, posture: Posture) -> Sculptor:
-    """Adds 14 primitives: legs and feet, trunk, arms, head and hair. FIRST is the top's colour, SECOND the trousers'."""
+    """Adds 14 primitives: legs and feet, trunk, arms, head, hair. FIRST: colour of the top, SECOND: of the trousers."""
     h, k = look.height, look.bulk
     px, py, pz = posture.pelvis
     dx, dz = math.sin(posture.lean), math.cos(posture.lean)
@@ -104,8 +110,13 @@ def figure(b: Sculptor, look: Look, posture: Posture) -> Sculptor:
         )
         b.strut(hip, knee, 0.046 * h * k, Material.CLOTH, taper=0.25, tint=SECOND)
         b.strut(knee, foot, 0.032 * h * k, taper=0.25, **shin)
-        b.slab((foot[0] - 0.035 * h, foot[0] + 0.11 * h), (foot[1] - 0.026 * h, foot[1] + 0.026 * h),
-               (foot[2] - 0.045 * h, foot[2] + 0.005 * h), Material.RUBBER, taper=(0, 0.06 * h, 0, 0))  # fmt: skip
+        b.slab(
+            (foot[0] - 0.035 * h, foot[0] + 0.11 * h),
+            (foot[1] - 0.026 * h, foot[1] + 0.026 * h),
+            (foot[2] - 0.045 * h, foot[2] + 0.005 * h),
+            Material.RUBBER,
+            taper=(0, 0.06 * h, 0, 0),
+        )
     b.strut(
         neck,
         (px - 0.02 * h * dx, py, pz - 0.035 * h),

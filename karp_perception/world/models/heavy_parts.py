@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.shape import FIRST
-from karp_perception.world.models.sculptor import Span, Sculptor
+from karp_perception.world.models.sculptor import Sculptor, Span
 
 TYRE_RADIUS = 0.5
 """m, of a 315/80 R22.5 truck tyre."""
@@ -22,8 +22,14 @@ def cab(b: Sculptor, x: Span, width: float, z: Span, *, belt: float, sleeper: fl
     b.prow((x[0], x[1] - 0.02), (-half, half), (z[0], sill), Material.PAINT, side=0.05 * half, **paint)
     b.slab((back, x[1] - 0.04), (0.03 - half, half - 0.03), (sill, top), Material.GLASS, taper=(0, rake, lean, lean))
     b.slab((x[0], back), (-half, half), (sill, top), Material.PAINT, taper=(0, 0, lean, lean), **paint)
-    b.slab((x[0], x[1] - rake - 0.02), (lean - half, half - lean), (top, z[1]), Material.PAINT,
-           taper=(0.05, 0.15, 0.1, 0.1), **paint)  # fmt: skip
+    b.slab(
+        (x[0], x[1] - rake - 0.02),
+        (lean - half, half - lean),
+        (top, z[1]),
+        Material.PAINT,
+        taper=(0.05, 0.15, 0.1, 0.1),
+        **paint,
+    )
     for side in (1, -1):
         foot, head = side * (half - 0.05), side * (half - 0.05 - lean)
         b.post((x[1] - 0.09, foot, sill), (x[1] - 0.09 - rake, head, top), (0.1, 0.08), Material.PAINT, **paint)

@@ -10,7 +10,6 @@ import numpy as np
 
 from karp_perception.core import ObjectClass
 from karp_perception.world.geometry.materials import Material
-from karp_perception.world.geometry.shape import FIRST
 from karp_perception.world.models.colors import GOODS, TOPS, TROUSERS, pick
 from karp_perception.world.models.family import Family, Size, Sizes
 from karp_perception.world.models.figure import Gait, Look, Posture, figure, standing
@@ -39,7 +38,9 @@ def draw_walker(
     return Model(name, ObjectClass.PEDESTRIAN, size, gait(0.0), pick(TOPS, rng), pick(TROUSERS, rng), gait=gait)
 
 
-def draw_still(name: str, pose: Callable[[np.random.Generator, Look, Sculptor], Posture], rng: np.random.Generator, size: Size) -> Model:  # fmt: skip
+def draw_still(
+    name: str, pose: Callable[[np.random.Generator, Look, Sculptor], Posture], rng: np.random.Generator, size: Size
+) -> Model:
     """Somebody who stays, in a box of a size (m)."""
     share = {"sitting_person": 0.76, "bending_person": 0.66, "wheelchair_user": 0.78}.get(name, 1.0)
     look = Look.draw(rng, size[2] / share)

@@ -54,8 +54,13 @@ def draw_market_stall(rng: np.random.Generator, size: Size) -> Model:
     count = int(rng.integers(4, 7))
     for k in range(count):
         y = (-0.42 + 0.84 * k / count) * W
-        b.slab((-0.05 * L, rng.uniform(0.2, 0.38) * L), (y, y + 0.7 * 0.84 * W / count), (0.78, 0.78 + rng.uniform(0.1, 0.35)), Material.WOOD,
-               color=pick(GOODS, rng))  # fmt: skip
+        b.slab(
+            (-0.05 * L, rng.uniform(0.2, 0.38) * L),
+            (y, y + 0.7 * 0.84 * W / count),
+            (0.78, 0.78 + rng.uniform(0.1, 0.35)),
+            Material.WOOD,
+            color=pick(GOODS, rng),
+        )
     b.slab((-0.44 * L, -0.3 * L), (-0.3 * W, rng.uniform(-0.1, 0.3) * W), (0, rng.uniform(0.3, 0.9)), Material.WOOD)
     return Model("market_stall", None, size, b.fitted(size), pick(GOODS, rng), pick(GOODS, rng))
 

@@ -103,8 +103,14 @@ def _plate(b: Sculptor, rng: np.random.Generator, x: float, top: float) -> float
         middle = top - 0.5 * tall
         b.block((x, 0, middle), (0.02, side, tall), Material.SIGN, taper=taper, rotation=turn, color=_RED)
         shift = -0.04 if kind == 2 else 0.04
-        b.block((x + 0.008, 0, middle + shift), (0.016, 0.66 * side, 0.62 * tall), Material.SIGN,
-                taper=(0, 0, 0.33 * side - 0.02, 0.33 * side - 0.02), rotation=turn, color=_WHITE)  # fmt: skip
+        b.block(
+            (x + 0.008, 0, middle + shift),
+            (0.016, 0.66 * side, 0.62 * tall),
+            Material.SIGN,
+            taper=(0, 0, 0.33 * side - 0.02, 0.33 * side - 0.02),
+            rotation=turn,
+            color=_WHITE,
+        )
         return tall + 0.06
     if kind == 4:  # stop: an octagon of two blocks
         for part in (1, -1):

@@ -29,16 +29,26 @@ class Sculptor(ShapeBuilder):
         self.block(center, (abs(x[1] - x[0]), abs(y[1] - y[0]), abs(z[1] - z[0])), material, **how)
         return self
 
-    def pair(self, x: Span, y: Span, z: Span, material: Material, *, taper: Sequence[float] = (0, 0, 0, 0), **how: Any) -> Sculptor:  # fmt: skip
+    def pair(
+        self, x: Span, y: Span, z: Span, material: Material, *, taper: Sequence[float] = (0, 0, 0, 0), **how: Any
+    ) -> Sculptor:
         """A slab on the left (y from inside to outside, both positive) and its mirror image on the right."""
         back, front, inner, outer = taper
         self.slab(x, y, z, material, taper=(back, front, inner, outer), **how)
         return self.slab(x, (-y[0], -y[1]), z, material, taper=(back, front, outer, inner), **how)
 
     def prow(
-        self, x: Span, y: Span, z: Span, material: Material, *, top: float = 0.0, bottom: float = 0.0,
-        side: float = 0.0, **how: Any,
-    ) -> Sculptor:  # fmt: skip
+        self,
+        x: Span,
+        y: Span,
+        z: Span,
+        material: Material,
+        *,
+        top: float = 0.0,
+        bottom: float = 0.0,
+        side: float = 0.0,
+        **how: Any,
+    ) -> Sculptor:
         """A block from x[0] to its end at x[1] (ahead or behind), at which it is drawn in on top, below and aside."""
         ahead = x[1] > x[0]
         center = (0.5 * (x[0] + x[1]), 0.5 * (y[0] + y[1]), 0.5 * (z[0] + z[1]))

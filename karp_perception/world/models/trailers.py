@@ -73,8 +73,17 @@ def draw_semi_trailer(kind: str, rng: np.random.Generator, size: Size) -> Model:
     rear_end(b, rear, W, 0.95 if kind != "low_loader" else 0.7)
     paint = pick(CARGO, rng)
     middle = float(np.mean(axles))
-    return Model(kind, ObjectClass.TRAILER, size, b.fitted(size), paint, pick(CARGO, rng), wheelbase=front - KING_PIN - middle,
-                 rear_axle=middle, king_pin=front - KING_PIN)  # fmt: skip
+    return Model(
+        kind,
+        ObjectClass.TRAILER,
+        size,
+        b.fitted(size),
+        paint,
+        pick(CARGO, rng),
+        wheelbase=front - KING_PIN - middle,
+        rear_axle=middle,
+        king_pin=front - KING_PIN,
+    )
 
 
 def _low_deck(b: Sculptor, rng: np.random.Generator, size: Size) -> None:
@@ -129,16 +138,31 @@ def draw_light_trailer(kind: str, rng: np.random.Generator, size: Size) -> Model
         b.slab((rear, rear + 0.03), (-inner, inner), (floor, rim), Material.METAL)
         b.slab((front - 0.03, front), (-inner, inner), (floor, rim), Material.METAL)
         b.pair((axle - 0.35, axle + 0.35), (inner, half), (2 * radius + 0.02, 2 * radius + 0.06), Material.PLASTIC)
-        if H > rim + 0.15:
-            b.slab((rear + 0.01, front - 0.01), (0.02 - inner, inner - 0.02), (rim, H), Material.TARPAULIN,
-                   taper=(0.15, 0.15, 0.2, 0.2), tint=SECOND)  # fmt: skip
+        if rim + 0.15 < H:
+            b.slab(
+                (rear + 0.01, front - 0.01),
+                (0.02 - inner, inner - 0.02),
+                (rim, H),
+                Material.TARPAULIN,
+                taper=(0.15, 0.15, 0.2, 0.2),
+                tint=SECOND,
+            )
     wide = W - 0.5 if kind == "car_trailer" else W - 0.1
     b.pair((rear - 0.02, rear + 0.04), (0.5 * wide - 0.3, 0.5 * wide - 0.1), (0.42, 0.54), Material.TAIL_LAMP)
     b.pair((rear - 0.02, rear + 0.04), (0.5 * wide - 0.1, 0.5 * wide), (0.42, 0.54), Material.INDICATOR)
     b.slab((rear - 0.02, rear + 0.02), (-0.26, 0.26), (0.43, 0.54), Material.PLATE)
     paint = (226.0, 226.0, 222.0) if kind == "caravan" else pick(CAR_PAINT, rng)
-    return Model(kind, ObjectClass.TRAILER, size, b.fitted(size), paint, pick(CARGO, rng),
-                 wheelbase=0.5 * L - 0.05 - axle, rear_axle=axle, king_pin=0.5 * L - 0.05)  # fmt: skip
+    return Model(
+        kind,
+        ObjectClass.TRAILER,
+        size,
+        b.fitted(size),
+        paint,
+        pick(CARGO, rng),
+        wheelbase=0.5 * L - 0.05 - axle,
+        rear_axle=axle,
+        king_pin=0.5 * L - 0.05,
+    )
 
 
 def _semi(name: str, sizes: Sizes) -> Family:

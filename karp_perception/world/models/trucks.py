@@ -32,8 +32,14 @@ def draw_truck(
     back = front_end - long
     b = Sculptor()
     frame(b, (rear + 0.1, front_end - 0.4), (radius, bed - 0.04))
-    cab(b, (back, front_end), 0.96 * W, (0.75 * radius, cab_share * H), belt=rng.uniform(0.5, 0.56),
-        sleeper=0.35 if long > 1.7 else 0.0)  # fmt: skip
+    cab(
+        b,
+        (back, front_end),
+        0.96 * W,
+        (0.75 * radius, cab_share * H),
+        belt=rng.uniform(0.5, 0.56),
+        sleeper=0.35 if long > 1.7 else 0.0,
+    )
     front_axle = front_end - min(0.55 * long, 1.3)
     rear_axle = rear + max(0.24 * (L - long), radius + 0.35)
     b.axle(front_axle, 0.95 * W, radius, 0.3)
@@ -42,14 +48,26 @@ def draw_truck(
     if tandem:
         b.axle(rear_axle + 2 * radius + 0.3, 0.97 * W, radius, 0.55, rim=0.5)
     if rng.random() < 0.8:
-        b.pair((rear_axle + (3.2 if tandem else 1) * radius + 0.4, front_axle - radius - 0.25),
-               (0.46 * W, 0.47 * W), (0.45, bed - 0.15), Material.METAL)  # fmt: skip
+        b.pair(
+            (rear_axle + (3.2 if tandem else 1) * radius + 0.4, front_axle - radius - 0.25),
+            (0.46 * W, 0.47 * W),
+            (0.45, bed - 0.15),
+            Material.METAL,
+        )
     load(b, rng, (rear, back - 0.08), W, (bed, H))
     rear_end(b, rear, W, bed - 0.12)
     mirrors(b, front_end - 0.25, 0.96 * W, (0.55 * cab_share * H, 0.78 * cab_share * H))
     base = front_axle - rear_axle
-    return Model(name, ObjectClass.TRUCK, size, b.fitted(size), pick(LORRY_PAINT, rng), pick(CARGO, rng),
-                 wheelbase=base, rear_axle=rear_axle)  # fmt: skip
+    return Model(
+        name,
+        ObjectClass.TRUCK,
+        size,
+        b.fitted(size),
+        pick(LORRY_PAINT, rng),
+        pick(CARGO, rng),
+        wheelbase=base,
+        rear_axle=rear_axle,
+    )
 
 
 def _box(b: Sculptor, rng: np.random.Generator, x: tuple[float, float], width: float, z: tuple[float, float]) -> None:
@@ -84,8 +102,12 @@ def _flatbed(
             b.cylinder((middle, (k - 1) * 0.3 * width, floor + 0.2), 0.2, 0.9 * long, Material.METAL, axis="x")
     elif kind == 1:
         for at in (0.25, 0.65):
-            b.slab((x[0] + (at - 0.16) * long, x[0] + (at + 0.16) * long), (0.25 - half, half - 0.25),
-                   (floor, floor + rng.uniform(0.5, 1.1)), Material.WOOD)  # fmt: skip
+            b.slab(
+                (x[0] + (at - 0.16) * long, x[0] + (at + 0.16) * long),
+                (0.25 - half, half - 0.25),
+                (floor, floor + rng.uniform(0.5, 1.1)),
+                Material.WOOD,
+            )
     elif kind == 2:
         b.ellipsoid((middle, 0, floor + 0.15), (0.8 * long, 0.85 * width, 0.9), Material.STONE, color=(150, 130, 100))
 
@@ -94,8 +116,14 @@ def _tipper(
     b: Sculptor, rng: np.random.Generator, x: tuple[float, float], width: float, z: tuple[float, float]
 ) -> None:
     half, top = 0.5 * width, z[1] - 0.12
-    b.slab((x[0] + 0.1, x[1]), (0.15 - half, half - 0.15), (z[0], z[0] + 0.35), Material.PAINT,
-           taper=(-0.05, -0.05, -0.1, -0.1), tint=SECOND)  # fmt: skip
+    b.slab(
+        (x[0] + 0.1, x[1]),
+        (0.15 - half, half - 0.15),
+        (z[0], z[0] + 0.35),
+        Material.PAINT,
+        taper=(-0.05, -0.05, -0.1, -0.1),
+        tint=SECOND,
+    )
     b.pair((x[0] + 0.05, x[1]), (half - 0.12, half), (z[0] + 0.3, top), Material.PAINT, tint=SECOND)
     b.slab((x[0], x[0] + 0.1), (-half, half), (z[0] + 0.1, top), Material.PAINT, tint=SECOND)
     b.slab((x[1] - 0.1, x[1]), (-half, half), (z[0] + 0.1, z[1]), Material.PAINT, tint=SECOND)
@@ -109,8 +137,12 @@ def _tipper(
             tint=SECOND,
         )
     if rng.random() < 0.6:
-        b.ellipsoid((0.5 * (x[0] + x[1]), 0, top - 0.45), (0.95 * (x[1] - x[0]), 0.95 * width, rng.uniform(0.5, 1.1)),
-                    Material.STONE, color=(146, 122, 92))  # fmt: skip
+        b.ellipsoid(
+            (0.5 * (x[0] + x[1]), 0, top - 0.45),
+            (0.95 * (x[1] - x[0]), 0.95 * width, rng.uniform(0.5, 1.1)),
+            Material.STONE,
+            color=(146, 122, 92),
+        )
 
 
 def _tank(b: Sculptor, rng: np.random.Generator, x: tuple[float, float], width: float, z: tuple[float, float]) -> None:
@@ -129,8 +161,15 @@ def _garbage(
 ) -> None:
     half, hopper = 0.5 * width, x[0] + 1.5
     b.slab((hopper, x[1]), (-half, half), (z[0], z[1]), Material.PAINT, taper=(0, 0.1, 0.12, 0.12), tint=SECOND)
-    b.prow((hopper + 0.02, x[0]), (0.04 - half, half - 0.04), (z[0] - 0.25, z[1] - 0.05), Material.PAINT, top=0.75, bottom=0.2,
-           tint=SECOND)  # fmt: skip
+    b.prow(
+        (hopper + 0.02, x[0]),
+        (0.04 - half, half - 0.04),
+        (z[0] - 0.25, z[1] - 0.05),
+        Material.PAINT,
+        top=0.75,
+        bottom=0.2,
+        tint=SECOND,
+    )
     b.slab((x[0] + 0.0, x[0] + 0.3), (0.25 - half, half - 0.25), (z[0] + 0.1, z[0] + 0.75), Material.PLASTIC)
     b.pair((x[0], x[0] + 0.1), (half - 0.2, half - 0.08), (z[0] + 0.9, z[0] + 1.2), Material.REFLECTIVE)
 
@@ -152,12 +191,25 @@ def draw_tractor(rng: np.random.Generator, size: Size) -> Model:
     if L > 6.6:
         b.axle(rear_axle + 2 * radius + 0.25, 0.98 * W, radius, 0.58, rim=0.5)
     b.cylinder((rear_axle + 0.35, 0, 1.06), 0.45, 0.14, Material.METAL)
-    b.pair((rear_axle + radius + (1.6 if L > 6.6 else 0.35), front_axle - radius - 0.15), (0.3 * W, 0.48 * W), (0.45, 0.95),
-           Material.METAL)  # fmt: skip
+    b.pair(
+        (rear_axle + radius + (1.6 if L > 6.6 else 0.35), front_axle - radius - 0.15),
+        (0.3 * W, 0.48 * W),
+        (0.45, 0.95),
+        Material.METAL,
+    )
     rear_end(b, rear, 0.9 * W, 0.75)
     mirrors(b, front - 0.3, W, (0.5 * H, 0.72 * H))
-    return Model("semi_tractor", ObjectClass.TRUCK, size, b.fitted(size), pick(LORRY_PAINT, rng), pick(CARGO, rng),
-                 wheelbase=front_axle - rear_axle, rear_axle=rear_axle, hitch=rear_axle + 0.35)  # fmt: skip
+    return Model(
+        "semi_tractor",
+        ObjectClass.TRUCK,
+        size,
+        b.fitted(size),
+        pick(LORRY_PAINT, rng),
+        pick(CARGO, rng),
+        wheelbase=front_axle - rear_axle,
+        rear_axle=rear_axle,
+        hitch=rear_axle + 0.35,
+    )
 
 
 def _rigid(name: str, load: Load, cab_share: float, cab_length: float, sizes: Sizes) -> Family:

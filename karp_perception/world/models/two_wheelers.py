@@ -27,8 +27,12 @@ def _spoked_wheel(b: Sculptor, x: float, radius: float) -> None:
     r = radius - 0.02
     for k in range(_RIM_SIDES):
         a, c = (2 * math.pi * (k + i) / _RIM_SIDES for i in (0.5, 1.5))
-        b.strut((x + r * math.cos(a), 0, radius + r * math.sin(a)), (x + r * math.cos(c), 0, radius + r * math.sin(c)), 0.02,
-                Material.RUBBER)  # fmt: skip
+        b.strut(
+            (x + r * math.cos(a), 0, radius + r * math.sin(a)),
+            (x + r * math.cos(c), 0, radius + r * math.sin(c)),
+            0.02,
+            Material.RUBBER,
+        )
 
 
 def _bicycle(b: Sculptor, color: RGB, rear: float, front: float, bar: float, kind: int) -> None:
@@ -187,8 +191,13 @@ def draw_motorcycle(name: str, rng: np.random.Generator, size: Size) -> Model:
             )
         else:
             lean = (0.3, 0.75, 0.2)[kind]
-            posture = Posture((-0.25, 0, 0.9), ((-0.08, 0.21, 0.36), (-0.08, -0.21, 0.36)), ((0.4, 0.33, 1.05), (0.4, -0.33, 1.05)), lean,
-                              -0.3 * lean)  # fmt: skip
+            posture = Posture(
+                (-0.25, 0, 0.9),
+                ((-0.08, 0.21, 0.36), (-0.08, -0.21, 0.36)),
+                ((0.4, 0.33, 1.05), (0.4, -0.33, 1.05)),
+                lean,
+                -0.3 * lean,
+            )
         figure(b, look, posture)
     first = pick(TOPS, rng) if not name.startswith("parked") and rng.random() < 0.4 else pick(CAR_PAINT, rng)
     rear = -0.58 if scooter else -0.7

@@ -61,8 +61,15 @@ def draw_conifer(rng: np.random.Generator, size: Size) -> Model:
         low = foot + (H - foot) * k / (tiers + 0.6)
         high = min(H, low + (H - foot) * 1.7 / (tiers + 0.6)) if k < tiers - 1 else H
         share = 1 - 0.75 * k / tiers
-        b.cylinder((0, 0, 0.5 * (low + high)), (0.5 * share * L, 0.5 * share * W), high - low, Material.LEAVES, taper=0.88, tint=FIRST,
-                   density=rng.uniform(2.5, 5.0))  # fmt: skip
+        b.cylinder(
+            (0, 0, 0.5 * (low + high)),
+            (0.5 * share * L, 0.5 * share * W),
+            high - low,
+            Material.LEAVES,
+            taper=0.88,
+            tint=FIRST,
+            density=rng.uniform(2.5, 5.0),
+        )
     dark = tuple(0.8 * c for c in pick(LEAVES[:2], rng))
     return Model("conifer", None, size, b.fitted(size), dark, dark)
 
@@ -149,8 +156,15 @@ def draw_grass_tuft(rng: np.random.Generator, size: Size) -> Model:
     for _ in range(int(rng.integers(2, 5))):
         x, y = rng.uniform(-0.25, 0.25) * L, rng.uniform(-0.25, 0.25) * W
         tall = H * rng.uniform(0.6, 1.0)
-        b.cylinder((x, y, 0.5 * tall), (rng.uniform(0.2, 0.3) * L, rng.uniform(0.2, 0.3) * W), tall, Material.LEAVES, taper=-0.25, tint=FIRST,
-                   density=rng.uniform(1.5, 4.0))  # fmt: skip
+        b.cylinder(
+            (x, y, 0.5 * tall),
+            (rng.uniform(0.2, 0.3) * L, rng.uniform(0.2, 0.3) * W),
+            tall,
+            Material.LEAVES,
+            taper=-0.25,
+            tint=FIRST,
+            density=rng.uniform(1.5, 4.0),
+        )
     color = pick(((0.6, (112, 118, 58)), (0.4, (160, 146, 92))), rng)
     return Model("grass_tuft", None, size, b.fitted(size), color, color)
 
