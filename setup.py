@@ -37,6 +37,7 @@ setup(
     maintainer_email="karp_perception@users.noreply.github.com",
     python_requires=">=3.10,<3.15",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.world.scenarios": ["*.yaml"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",

@@ -75,7 +75,8 @@ def test_the_wheel_holds_every_module_and_every_shared_file(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         data = f"karp_perception-{karp_perception.__version__}.data/data"
-        modules = {str(path.relative_to(ROOT)) for path in (ROOT / "karp_perception").rglob("*.py")}
+        package = ROOT / "karp_perception"
+        modules = {str(path.relative_to(ROOT)) for end in ("py", "yaml") for path in package.rglob(f"*.{end}")}
         assert modules <= names
         for folder in ("launch", "config", "models"):
             files = [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
