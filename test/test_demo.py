@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -24,10 +27,12 @@ from karp_perception.core import (
     Plan,
     SensorFrame,
     Trajectory,
+    Vehicle,
 )
 from karp_perception.core.counters import Counters
-from karp_perception.demo import _result, read_recording
+from karp_perception.demo import demo
 from karp_perception.pipeline import Result
+from karp_perception.recorded_drive import RecordedDrive, account, read_recording
 from karp_perception.ros import outputs
 from karp_perception.ros.diagnostics import DiagnosticsReport
 from karp_perception.sensing.bags import BagReader, BagWriter
@@ -120,7 +125,7 @@ def test_a_frame_gets_its_own_answer_or_none(recorded: tuple[Path, list[Result]]
     found = read_recording(path, WHEELBASE)
 
     def answer(stamp_ns: int) -> Result | None:
-        return _result(found, SensorFrame(stamp_ns, {}, LidarSweep(np.zeros((1, 4), np.float32), stamp_ns)))
+        return found.result(SensorFrame(stamp_ns, {}, LidarSweep(np.zeros((1, 4), np.float32), stamp_ns)))
 
     for result in results:
         got = answer(result.stamp_ns)
@@ -138,15 +143,57 @@ def test_every_output_is_recorded_once_for_each_frame(recorded: tuple[Path, list
     assert counts == {**expected, "/diagnostics": 1}
 
 
-@pytest.mark.ros
-def test_the_demo_drives_end_to_end_over_ros(tmp_path: Path) -> None:
-    """bag -> player -> stack -> recorder in processes of their own, then the table, the records and the video."""
-    config = tmp_path / "config.yaml"
-    config.write_text("/**:\n  ros__parameters:\n    detector:\n      model: none\n")
-    out = tmp_path / "demo"
-    command = [sys.executable, "-m", "karp_perception.cli", "demo", "--out", str(out), "--seconds", "3"]
-    run = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=240, check=False)
-    assert run.returncode == 0, run.stderr
+def a_drive(speed: float) -> RecordedDrive:
+    """Answers to a drive along x; a pedestrian stands at 20 m, 1 m beside the vehicle's side; a car far away."""
+    drive = RecordedDrive(route=np.array([[0.0, 0.0], [100.0, 0.0]]))
+    places = np.array([[20.0, 0.95 + 1.0 + 0.3, 0.9], [80.0, 10.0, 0.8]])
+    for ego in egos(speed):
+        boxes = Boxes(places, [[0.6, 0.6, 1.8], [4, 2, 1.6]], [0, 0], np.zeros((2, 2)), [5, 0], [1, 1], frame="odom")
+        T = np.linalg.inv(ego.T_odom_base)
+        drive.truth[ego.stamp_ns] = (boxes.transformed(T, "base_link"), np.array([4, 9]))
+        decision = Decision(DecisionKind.STOP if ego.speed < 3 else DecisionKind.CRUISE, f"at {ego.speed:.0f} m/s")
+        drive.plans[ego.stamp_ns] = Plan(ego.stamp_ns, Trajectory.empty(), decision)
+    return drive
+
+
+def egos(speed: float) -> list[EgoState]:
+    """At a speed for 3 s, then standing for 1 s; frames 0.1 s apart."""
+    states = []
+    for k in range(40):
+        pose = np.eye(4)
+        pose[0, 3] = speed * 0.1 * min(k, 30)
+        states.append(EgoState(STAMP + k * 10**8, pose, np.array([speed if k < 30 else 0.0, 0.0])))
+    return states
+
+
+def test_the_account_says_how_close_it_came_and_where_it_stopped() -> None:
+    told = account(a_drive(8.0).record(egos(8.0), Vehicle()))
+    assert told["contacts"] == []
+    assert told["closest"]["what"] == "pedestrian 4"
+    assert told["closest"]["m"] == pytest.approx(1.0)
+    # The front (2.9 m ahead of base_link) passes the nearer side of the pedestrian at 19.7 m.
+    assert told["closest"]["t_s"] == pytest.approx((19.7 - 2.9) / 8.0, abs=0.1)
+    (stop,) = told["stops"]
+    assert (stop["t_s"], stop["until_s"], stop["after_m"]) == (3.0, 3.9, 24.0)
+    assert stop["for"] == "at 0 m/s"
+    assert told["distance_m"] == pytest.approx(24.0)
+
+
+def test_the_account_names_a_contact() -> None:
+    drive, states = a_drive(12.0), egos(12.0)
+    shift = np.eye(4)
+    shift[1, 3] = 1.5
+    states = [replace(ego, T_odom_base=shift @ ego.T_odom_base) for ego in states]
+    for ego in states:
+        boxes, ids = drive.truth[ego.stamp_ns]
+        drive.truth[ego.stamp_ns] = (replace(boxes, center=boxes.center - [0, 1.5, 0]), ids)
+    (contact,) = account(drive.record(states, Vehicle()))["contacts"]
+    assert contact["what"] == "pedestrian 4"
+    assert contact["speed_m_s"] == pytest.approx(12.0)
+    assert contact["t_s"] == pytest.approx((19.7 - 2.9) / 12.0, abs=0.02)
+
+
+def check_files(out: Path, said: str) -> dict[str, Any]:
     summary = json.loads((out / "summary.json").read_text())
     frames = summary["frames"]
     assert frames["sent"] == 30
@@ -154,9 +201,51 @@ def test_the_demo_drives_end_to_end_over_ros(tmp_path: Path) -> None:
     assert frames["answered"] > 5, "a busy machine may drop frames, not all of them"
     assert summary["decisions_over_time"]
     assert {"obstacles", "tracking", "planning", "total"} <= set(summary["latency_ms"])
+    drive = summary["drive"]
+    assert drive["contacts"] == []
+    assert drive["duration_s"] == pytest.approx(2.9)
+    assert drive["distance_m"] > 5.0
     lines = (out / "frames.jsonl").read_text().splitlines()
     assert len(lines) == frames["answered"]
     assert any(json.loads(line)["objects"] for line in lines)
-    for name in ("drive.mp4", "replay.mcap", "stack.log"):
-        assert (out / name).stat().st_size > 0
-    assert "frames:" in run.stdout
+    with av.open(str(out / "drive.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == frames["answered"]
+    assert "contacts: 0" in said
+    return summary
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A parameter file without a network."""
+    file = tmp_path / "config.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    detector:\n      model: none\n")
+    return file
+
+
+@pytest.mark.ros
+def test_the_demo_drives_end_to_end_over_ros(config: Path, tmp_path: Path) -> None:
+    """world -> stack -> world, and the recorder, in processes of their own; then table, records and video."""
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "karp_perception.cli", "demo", "--out", str(out), "--seconds", "3"]
+    run = subprocess.run([*command, "--config", str(config)], capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    summary = check_files(out, run.stdout)
+    assert float(summary["world"]["braked"]) == 0, "every command reached the world"
+    with BagReader(out / "replay.mcap") as bag:
+        for topic in ("/lidar/points", "/world/truth/objects", "/stack/output/objects"):
+            assert bag.topics[topic].count == 30
+    assert (out / "stack.log").stat().st_size > 0
+
+
+def test_without_ros_the_demo_drives_all_the_same(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rclpy" else find(name))
+    shares: list[float] = []
+    demo(tmp_path / "demo", 3.0, config, lambda share, _: shares.append(share))
+    said = capsys.readouterr().out
+    assert "without nodes" in said
+    check_files(tmp_path / "demo", said)
+    assert shares == sorted(shares)
+    assert (tmp_path / "demo" / "replay.mcap").stat().st_size > 0
