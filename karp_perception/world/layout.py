@@ -130,8 +130,8 @@ class Placement:
         sink: m by which it stands lower than the ground.
         signal: of a traffic light: number of the Signal that its lamps show.
 
-    Its model's x axis points along `yaw`: the length of a building or a wall runs along it, and what has a front (a
-    sign, a traffic light, a bench, a shelter) looks along it.
+    Its model's x axis points along `yaw` (see `models.catalogue`): the length of a building or a wall runs along it,
+    their fronts face -y; what looks somewhere (a sign, a light, a bench) looks along +x.
     """
 
     family: str

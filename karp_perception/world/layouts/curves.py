@@ -52,7 +52,7 @@ def offset(points: np.ndarray, left: float | np.ndarray) -> np.ndarray:
     """The curve `left` m to the left (negative: right), a number or one a point."""
     step = points[1:] - points[:-1]
     step /= np.sqrt(np.einsum("ij,ij->i", step, step))[:, None]
-    # The sum of the directions of two pieces points along their bisector; from there on it is `headings` without angles.
+    # The sum of the directions of two pieces points along their bisector, which is what `headings` says in angles.
     d = np.concatenate([step[:1], step[1:] + step[:-1], step[-1:]])
     d /= np.sqrt(np.einsum("ij,ij->i", d, d))[:, None]
     return points + np.column_stack([-d[:, 1], d[:, 0]]) * np.reshape(left, (-1, 1))

@@ -8,20 +8,9 @@ import numpy as np
 
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layouts.curves import Spot, distances, headings, offset, resample
+from karp_perception.world.layouts.footprint import SIZED_EXAMPLES
 from karp_perception.world.layouts.plan import Layer, Plan, rectangle
 from karp_perception.world.layouts.site import LANE, PAVED, SPACE, TAKEN, WALK
-
-FOOTPRINTS: dict[str, tuple[float, float]] = {
-    "tree": (0.9, 0.9), "conifer": (2.6, 2.6), "young_tree": (0.6, 0.6), "bush": (1.6, 1.6),
-    "ragged_vegetation": (3.0, 1.6), "hedge": (6.0, 1.0), "pole": (0.4, 0.4), "lamp_post": (0.5, 0.5),
-    "sign": (0.5, 0.5), "billboard": (1.0, 4.2), "traffic_light": (0.5, 0.5), "bin": (0.9, 0.9), "dumpster": (2.2, 2.8),
-    "bench": (0.9, 2.0), "bus_shelter": (1.8, 4.6), "kiosk": (3.2, 3.2), "market_stall": (2.6, 3.6),
-    "bollard": (0.3, 0.3), "hydrant": (0.5, 0.5), "cabinet": (0.7, 1.5), "advertising_column": (1.6, 1.6),
-    "post_box": (0.7, 0.7), "pallet_pile": (1.6, 1.6), "rock": (1.6, 1.6), "container": (6.2, 2.6),
-    "bike_rack": (2.0, 3.2), "scaffolding": (8.0, 1.4), "planter": (1.6, 0.9), "cafe_table": (2.0, 2.0),
-    "wall_fragment": (4.0, 0.8), "facade_fragment": (6.0, 1.6), "house_corner": (5.0, 5.0),
-}  # fmt: skip
-"""Length and width (m) of the ground that things need whose size no place decides."""
 
 ON_LAND = LANE | WALK | PAVED | TAKEN | SPACE
 """What buildings and gardens keep off."""
@@ -50,13 +39,18 @@ class Edge:
         self._heading = headings(edge).tolist()
 
     @property
+    def front(self) -> float:
+        """Turn (rad) from the curve's direction of long things whose front (-y) is to face the road."""
+        return math.pi if self.sign < 0 else 0.0
+
+    @property
     def to_road(self) -> float:
-        """Turn (rad) from the curve's direction to what looks at the road."""
+        """Turn (rad) of what looks (+x) at the road."""
         return -self.sign * 0.5 * math.pi
 
     @property
     def to_traffic(self) -> float:
-        """Turn (rad) to what looks at the traffic that comes on this side of the road."""
+        """Turn (rad) of what looks (+x) at the traffic that comes on this side of the road."""
         return math.pi if self.sign < 0 else 0.0
 
     def at(self, s: float, out: float, turn: float = 0.0) -> Spot:
@@ -81,11 +75,9 @@ class Edge:
         sink: float = 0.0,
         joined: bool = False,
     ) -> bool:
-        """Stand something there unless the ground is taken; whether it stands. `joined`: it may touch its neighbours."""
-        footprint = FOOTPRINTS[family] if size is None else size[:2]
-        if joined:
-            footprint = (footprint[0] - 0.6, footprint[1])
-        return self.plan.place(family, self.at(s, out, turn), footprint, size, forbidden=forbidden, sink=sink)
+        """Stand something there unless the ground is taken; whether it stands. `joined`: it may touch others."""
+        at = self.at(s, out, turn)
+        return self.plan.place(family, at, size, forbidden=forbidden, sink=sink, spare=0.3 if joined else 0.0)
 
     def row(
         self,
@@ -98,16 +90,18 @@ class Edge:
         part: float = 8.0,
         forbidden: int = ON_LAND,
     ) -> None:
-        """A wall, hedge or fence along the edge in parts of about `part` m, left out where the ground is taken."""
-        count = max(round((end - begin) / part), 1)
-        each = (end - begin) / count
-        if each < 0.8:
-            return
-        for k in range(count):
+        """A wall, hedge or fence along the edge in parts of `part` m, left out where the ground is taken.
+
+        Its parts look alike: they have one seed, and few lengths so that their models are drawn once.
+        """
+        seed, height = self.plan.next_seed() % SIZED_EXAMPLES, round(height * 5.0) / 5.0
+        while begin < end - 0.9:
+            length = part if end - begin > part + 0.5 else math.floor((end - begin) * 2.0) / 2.0
             # Parts meet; a claim keeps 0.3 m off so that neighbours do not refuse each other.
-            at = self.at(begin + (k + 0.5) * each, out)
-            if self.plan.site.claim(at.x, at.y, at.heading, each - 0.6, width, forbidden):
-                self.plan.stand(family, at, (each, width, height), sink=0.1)
+            at = self.at(begin + 0.5 * length, out, self.front)
+            if self.plan.site.claim(at.x, at.y, at.heading, length - 0.6, width, forbidden):
+                self.plan.stand(family, at, (length, width, height), seed, sink=0.1)
+            begin += length
 
     def land(
         self, surface: Surface, begin: float, end: float, near: float, far: float, layer: Layer = Layer.PLOT

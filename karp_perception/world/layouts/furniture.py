@@ -77,11 +77,7 @@ def _trees(edge: Edge, out: float, grass: bool) -> None:
         s += step * edge.uniform(0.9, 1.1)
 
 
-def lights(plan: Plan, at: Spot, right: float, left: float, signal: int, overhead: bool = False) -> None:
-    """Traffic lights at a stop line: on a pole `right` m to the right of the spot, and one `left` m to its left."""
-    facing = at.heading + math.pi
-    for beside in (-right, left):
-        pole = at.shifted(0.6, beside)._replace(heading=facing)
-        plan.place("traffic_light", pole, (0.4, 0.4), forbidden=0, signal=signal)
-        if not overhead:
-            break
+def light(plan: Plan, at: Spot, left: float, signal: int) -> None:
+    """A traffic light for those who stop at a spot, `left` m to its left."""
+    pole = at.shifted(0.6, left)
+    plan.place("traffic_light", pole._replace(heading=at.heading + math.pi), forbidden=0, signal=signal)

@@ -12,12 +12,13 @@ from karp_perception.world.layout import Layout
 from karp_perception.world.layouts import junction, markings
 from karp_perception.world.layouts.curves import Spot, from_curvature, offset, piece, smooth, spot
 from karp_perception.world.layouts.edge import Edge
-from karp_perception.world.layouts.furniture import furnish, lights
+from karp_perception.world.layouts.furniture import furnish, light
 from karp_perception.world.layouts.junction import Arm, Movement
 from karp_perception.world.layouts.parameters import Parameter
 from karp_perception.world.layouts.plan import Layer, Plan
 from karp_perception.world.layouts.road import Road, Side
 from karp_perception.world.layouts.signals import signal
+from karp_perception.world.layouts.site import LANE, WALK
 from karp_perception.world.layouts.surroundings import mixed
 from karp_perception.world.layouts.terrain import Relief
 
@@ -252,14 +253,14 @@ def _furnish(plan: Plan, rng: np.random.Generator, arms: Sequence[Arm], lit: boo
         beside = road.edge(1.0) + 0.55
         if lit:
             number = plan.lanes[arm.inward[0]].signal
-            lights(plan, at, beside, 0.0, number)
+            light(plan, at, -beside, number)
             if arm.pocket:
-                lights(plan, at, 0.3, 0.0, plan.lanes[arm.pocket].signal)
+                light(plan, at, 0.5 * road.median - 0.1, plan.lanes[arm.pocket].signal)
             elif rng.random() < 0.5:  # a second one across the road
-                lights(plan, at, -(-road.edge(-1.0) + 0.55), 0.0, number)
+                light(plan, at, 0.55 - road.edge(-1.0), number)
         else:
             sign = at.shifted(-1.0 - 3.0 * (k % 2 == 0), -beside)
-            plan.place("sign", sign._replace(heading=at.heading + np.pi), (0.4, 0.4), forbidden=5)
+            plan.place("sign", sign._replace(heading=sign.heading + np.pi), forbidden=LANE | WALK)
     main = given.get("surroundings", _SURROUNDINGS[int(rng.random() * 5.0)])
     for arm in arms:
         beyond = arm.beyond(arm.corner + 1.0)

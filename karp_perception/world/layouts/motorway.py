@@ -1,4 +1,4 @@
-"""Motorways: two to four lanes each way, hard shoulders, a barrier between, a ramp that merges, gantries, noise walls."""
+"""Motorways: two to four lanes each way, hard shoulders, a barrier, a ramp that merges, gantries, noise walls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layout import Layout
 from karp_perception.world.layouts import markings
 from karp_perception.world.layouts.curves import (
-    STEP, Spot, distances, from_curvature, joined, offset, piece, resample, smooth, spot,
+    Spot,
+    distances,
+    from_curvature,
+    joined,
+    offset,
+    piece,
+    smooth,
+    spot,
 )  # fmt: skip
 from karp_perception.world.layouts.edge import ON_PAVEMENT, Edge
 from karp_perception.world.layouts.parameters import Parameter
-from karp_perception.world.layouts.plan import Layer, Plan, ribbon
+from karp_perception.world.layouts.plan import Layer, Plan
 from karp_perception.world.layouts.road import Road, Section, Side
 from karp_perception.world.layouts.surroundings import surround
 from karp_perception.world.layouts.terrain import Relief
@@ -44,7 +51,7 @@ def motorway(rng: np.random.Generator, family: str, seed: int, given: Mapping[st
     a, b = rng.uniform(0.0, 0.3) * length, rng.uniform(0.5, 0.8) * length
     back = -bend if rng.random() < 0.3 else bend
     knots = [(0.0, 0.0), (a, 0.0), (a + 0.12 * length, bend), (b, bend), (b + 0.15 * length, back), (length, back)]
-    points = from_curvature(knots[:5] + [(max(length, b + 0.15 * length + 1.0), back)], Spot(0.0, 0.0, heading))
+    points = from_curvature(knots, Spot(0.0, 0.0, heading))
     lanes = given.get("lanes", int(rng.choice((2, 2, 3, 3, 4))))
     width = given.get("lane_width", float(rng.choice((3.5, 3.5, 3.75))))
     shoulder = rng.uniform(2.5, 3.0)
@@ -118,7 +125,8 @@ def _nearest(road: Road, lanes: int, s: float) -> float:
 
 
 def _paint_ramp(
-    plan: Plan, road: Road, behind: np.ndarray, alongside: np.ndarray, taper: np.ndarray, cuts: list[float], surface: Surface
+    plan: Plan, road: Road, behind: np.ndarray, alongside: np.ndarray, taper: np.ndarray, cuts: list[float],
+    surface: Surface,
 ) -> None:  # fmt: skip
     width, shoulder = road.right.lane_width, road.right.shoulder
     plan.strip(Layer.ROAD, surface, joined(behind, alongside), -0.5 * width - 1.2, 0.5 * width + 0.6)
@@ -196,7 +204,7 @@ def _gantry(plan: Plan, road: Road, s: float, sign: float) -> None:
     reach = abs(road.edge(sign)) + 1.2
     at = spot(road.points, s).shifted(0.0, 0.5 * sign * reach)
     heading = at.heading + (np.pi if sign < 0 else 0.0)
-    plan.stand("sign_gantry", at._replace(heading=heading), (0.8, reach, 7.5))
+    plan.stand("sign_gantry", at._replace(heading=heading), (0.8, round(reach, 1), 7.5), plan.next_seed())
 
 
 def _side(edge: Edge, begin: float, end: float) -> None:

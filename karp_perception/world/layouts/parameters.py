@@ -52,7 +52,7 @@ class Parameter:
 
 
 def checked(family: str, known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given parameters of a family, checked. Raises ConfigurationError for unknown names and values out of range."""
+    """The given parameters of a family. Raises ConfigurationError for unknown names and values out of range."""
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layout import Layout, ParkingSpace
 from karp_perception.world.layouts import markings
-from karp_perception.world.layouts.curves import STEP, Spot, from_curvature, line, placed, rounded, turn
+from karp_perception.world.layouts.curves import Spot, from_curvature, line, placed, rounded, turn
 from karp_perception.world.layouts.edge import Edge
 from karp_perception.world.layouts.furniture import furnish
 from karp_perception.world.layouts.parameters import Parameter
 from karp_perception.world.layouts.plan import Layer, Plan, rectangle
 from karp_perception.world.layouts.road import Road, Section, Side
+from karp_perception.world.layouts.site import LANE, SPACE, TAKEN
 from karp_perception.world.layouts.surroundings import mixed
 from karp_perception.world.layouts.terrain import Relief
 
@@ -61,7 +63,7 @@ def _street(plan: Plan, rng: np.random.Generator, given: Mapping[str, Any], head
         points,
         Side(1, width, parking=right, pavement=pavement, shoulder=room),
         Side(0 if oneway else 1, width, parking=left, pavement=pavement, shoulder=room),
-        width if oneway and False else 0.0,
+        0.0,
         limit,
     )
     surface = Surface.COBBLE if rng.random() < 0.25 else Surface.ASPHALT
@@ -193,15 +195,15 @@ def _equip(
     for at in islands:
         for along in (-1.3, 1.3):
             thing = ("tree", "young_tree", "bush", "lamp_post", "bush")[int(rng.random() * 5.0)]
-            plan.place(thing, at.shifted(along, 0.0), (0.8, 0.8), forbidden=9)
+            plan.place(thing, at.shifted(along, 0.0), forbidden=LANE | TAKEN)
     if strip:
         for x in 0.5 * (columns[1:] + columns[:-1]):
             for y in np.arange(bottom + _END + 4.0, top - _END, rng.uniform(7.0, 14.0)):
                 thing = ("tree", "lamp_post", "bush", "sign")[int(rng.random() * 4.0)]
-                plan.place(thing, base.shifted(float(x), float(y)), (0.7, 0.7), forbidden=9 | 16)
+                plan.place(thing, base.shifted(float(x), float(y)), forbidden=LANE | TAKEN | SPACE)
     left, right = float(columns[0]) - edge, float(columns[-1]) + edge
     corners = placed(np.array([(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]), base)
-    for a, b in zip(corners[:-1], corners[1:], strict=True):
+    for a, b in pairwise(corners):
         side = Edge(plan, rng, np.stack([a, b]), 0.0, -1.0)
         kind = side.pick("hedge", "fence", "wall", "hedge", "guard_rail")
         side.row(

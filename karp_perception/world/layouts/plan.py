@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -10,6 +11,7 @@ import numpy as np
 from karp_perception.world.geometry.ground import Ground, Patch, Surface
 from karp_perception.world.layout import Crossing, Lane, Layout, ParkingSpace, Placement, Signal
 from karp_perception.world.layouts.curves import STEP, Spot, offset, resample, simplified
+from karp_perception.world.layouts.footprint import EXAMPLES, SIZED_EXAMPLES, footprint
 from karp_perception.world.layouts.site import LANE, PAVED, SPACE, TAKEN, WALK, Site
 from karp_perception.world.layouts.terrain import Relief, terrain
 
@@ -150,31 +152,41 @@ class Plan:
         self,
         family: str,
         at: Spot,
-        footprint: tuple[float, float],
         size: tuple[float, float, float] | None = None,
         *,
         forbidden: int = LANE | WALK | TAKEN | SPACE,
         sink: float = 0.0,
         signal: int | None = None,
-        mark: int = TAKEN,
+        spare: float = 0.0,
     ) -> bool:
-        """Stand something at a spot unless what its footprint (length, width; m) needs is taken; whether it stands."""
-        if not self.site.claim(at.x, at.y, at.heading, footprint[0], footprint[1], forbidden, mark):
+        """Stand something at a spot unless the ground that it needs is taken; whether it stands.
+
+        Args:
+            family: of models.
+            at: where.
+            size: length, width, height, m, rounded so that models are drawn only once; None for its own.
+            forbidden: bits of `site` that it keeps off.
+            sink: m below the ground.
+            signal: of a traffic light.
+            spare: m at either end of its length that it may share with its neighbours.
+        """
+        seed = self.next_seed()
+        if size is not None:
+            size = (math.floor(size[0]), math.floor(size[1]), round(2.0 * size[2]) / 2.0)
+            seed %= SIZED_EXAMPLES
+        length, width = footprint(family, seed) if size is None else size[:2]
+        if not self.site.claim(at.x, at.y, at.heading, length - 2.0 * spare, width, forbidden):
             return False
-        self.stand(family, at, size, sink, signal)
+        self.scenery.append(Placement(family, at.x, at.y, at.heading, seed, size, sink, signal))
         return True
 
-    def stand(
-        self,
-        family: str,
-        at: Spot,
-        size: tuple[float, float, float] | None = None,
-        sink: float = 0.0,
-        signal: int | None = None,
-    ) -> None:
+    def next_seed(self) -> int:
+        """The seed of what stands next."""
+        return (self.seed * 31 + len(self.scenery) * 37) % EXAMPLES
+
+    def stand(self, family: str, at: Spot, size: tuple[float, float, float], seed: int, sink: float = 0.0) -> None:
         """Stand something at a spot, whatever is there."""
-        seed = (self.seed * 7919 + 104729 * len(self.scenery)) % (2**31 - 1)
-        self.scenery.append(Placement(family, at.x, at.y, at.heading, seed, size, sink, signal))
+        self.scenery.append(Placement(family, at.x, at.y, at.heading, seed, size, sink))
 
     def finish(
         self, rng: np.random.Generator, relief: Relief, heights: np.ndarray | None = None, cell: float = 2.0

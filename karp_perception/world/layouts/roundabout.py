@@ -17,6 +17,7 @@ from karp_perception.world.layouts.junction import Arm
 from karp_perception.world.layouts.parameters import Parameter
 from karp_perception.world.layouts.plan import Layer, Plan, ribbon
 from karp_perception.world.layouts.road import Road, Side
+from karp_perception.world.layouts.site import LANE, TAKEN, WALK
 from karp_perception.world.layouts.surroundings import mixed
 from karp_perception.world.layouts.terrain import Relief
 
@@ -55,7 +56,7 @@ def roundabout(rng: np.random.Generator, family: str, seed: int, given: Mapping[
     _pave(plan, rng, arms, [*entries, *exits], radius, half, side, pavement)
     _walk(plan, arms, radius + half)
     width = rng.uniform(3.0, 4.0)
-    for k, arm in enumerate(arms):
+    for arm in arms:
         if crossings:
             _crossing(plan, arm, width)
         _mark(plan, arm, stop)
@@ -202,15 +203,16 @@ def _furnish(
     kinds = ("bush", "bush", "tree", "rock", "ragged_vegetation", "young_tree", "lamp_post", "conifer")
     for k in range(int(rng.integers(3, 24))):
         at = Spot(float(away[k] * np.cos(spin[k])), float(away[k] * np.sin(spin[k])), float(spin[k]))
-        plan.place(kinds[int(rng.random() * len(kinds))], at, (1.6, 1.6), forbidden=7 & ~4)
+        plan.place(kinds[int(rng.random() * len(kinds))], at, forbidden=LANE | WALK)
     main = given.get("surroundings", _SURROUNDINGS[int(rng.random() * 6.0)])
     for arm in arms:
         look = arm.inward_at(arm.stop + 1.8)
-        face = look.heading + np.pi
         for beside in (arm.road.edge(1.0) + 0.6, 0.0):
-            plan.place("sign", look.shifted(0.0, -beside)._replace(heading=face), (0.4, 0.4), forbidden=9)
+            plan.place(
+                "sign", look.shifted(0.0, -beside)._replace(heading=look.heading + np.pi), forbidden=LANE | TAKEN
+            )
         chevron = Spot(float((island - 1.4) * np.cos(arm.angle)), float((island - 1.4) * np.sin(arm.angle)), arm.angle)
-        plan.place("sign", chevron, (0.5, 1.0), forbidden=9)
+        plan.place("sign", chevron, forbidden=LANE | TAKEN)
         far = arm.beyond(arm.stop + 14.0)
         for sign in (-1.0, 1.0):
             furnish(plan, rng, far, sign, 0.8)

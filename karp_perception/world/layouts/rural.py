@@ -147,6 +147,6 @@ def _warnings(edge: Edge, bend: np.ndarray, s: np.ndarray, sign: float) -> None:
     """Chevrons outside sharp bends, a sign before them."""
     for begin, end in _stretches((-sign * bend) > 1.0 / 140.0, s):
         for at in np.arange(begin, end, 14.0):
-            edge.put("sign", float(at), 1.9, edge.to_traffic if sign < 0 else edge.to_traffic)
+            edge.put("sign", float(at), 1.9, edge.to_traffic)
     for k in range(int(edge.length / 160.0)):
         edge.put("sign", 30.0 + 160.0 * k + edge.uniform(0.0, 90.0), 1.7, edge.to_traffic)

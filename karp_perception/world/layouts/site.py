@@ -51,17 +51,17 @@ class Site:
 def _claim(cells, x, y, c, s, half_length, half_width, forbidden, mark):
     reach_x = abs(c) * half_length + abs(s) * half_width
     reach_y = abs(s) * half_length + abs(c) * half_width
-    low_j, high_j = int(math.floor(x - reach_x)), int(math.floor(x + reach_x))
-    low_i, high_i = int(math.floor(y - reach_y)), int(math.floor(y + reach_y))
+    low_j, high_j = math.floor(x - reach_x), math.floor(x + reach_x)
+    low_i, high_i = math.floor(y - reach_y), math.floor(y + reach_y)
     if low_i < 0 or low_j < 0 or high_i >= cells.shape[0] or high_j >= cells.shape[1]:
         return False
     # Cells whose middle lies within half a cell of the rectangle count, so that thin things cannot slip between.
     for i in range(low_i, high_i + 1):
         for j in range(low_j, high_j + 1):
             dx, dy = j + 0.5 - x, i + 0.5 - y
-            if abs(c * dx + s * dy) <= half_length + 0.5 and abs(c * dy - s * dx) <= half_width + 0.5:
-                if cells[i, j] & forbidden:
-                    return False
+            inside = abs(c * dx + s * dy) <= half_length + 0.5 and abs(c * dy - s * dx) <= half_width + 0.5
+            if inside and cells[i, j] & forbidden:
+                return False
     for i in range(low_i, high_i + 1):
         for j in range(low_j, high_j + 1):
             dx, dy = j + 0.5 - x, i + 0.5 - y

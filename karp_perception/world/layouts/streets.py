@@ -12,12 +12,13 @@ import numpy as np
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layout import Layout
 from karp_perception.world.layouts import markings
-from karp_perception.world.layouts.curves import Spot, from_curvature, line, spot
+from karp_perception.world.layouts.curves import Spot, from_curvature, line, piece, spot
 from karp_perception.world.layouts.edge import Edge
 from karp_perception.world.layouts.furniture import furnish
 from karp_perception.world.layouts.parameters import Parameter
 from karp_perception.world.layouts.plan import Layer, Plan
 from karp_perception.world.layouts.road import Road, Section, Side
+from karp_perception.world.layouts.site import LANE, WALK
 from karp_perception.world.layouts.surroundings import mixed
 from karp_perception.world.layouts.terrain import Relief
 
@@ -192,7 +193,7 @@ def mid_block(plan: Plan, road: Road, section: Section, s: float, width: float, 
 def _crossing_signs(plan: Plan, road: Road, s: float) -> None:
     for sign, ahead in ((-1.0, -3.2), (1.0, 3.2)):
         at = spot(road.points, s + ahead).shifted(0.0, road.edge(sign) + sign * 0.55)
-        plan.place("sign", at._replace(heading=at.heading + (np.pi if sign < 0 else 0.0)), (0.4, 0.4), forbidden=5)
+        plan.place("sign", at._replace(heading=at.heading + (np.pi if sign < 0 else 0.0)), forbidden=LANE | WALK)
 
 
 def _median(plan: Plan, road: Road, at: list[float]) -> None:
@@ -201,8 +202,6 @@ def _median(plan: Plan, road: Road, at: list[float]) -> None:
     if half < 0.3:
         return
     points = road.points
-    from karp_perception.world.layouts.curves import piece
-
     for a, b in pairwise([3.0, *(x for s in at for x in (s - 3.0, s + 3.0)), road.length - 3.0]):
         if any(abs(0.5 * (a + b) - s) < 1.0 for s in at) or b - a < 6.0:
             continue
@@ -219,4 +218,4 @@ def _plant_median(plan: Plan, rng: np.random.Generator, road: Road, at: list[flo
     kind = edge.pick(*things)
     for k in range(1, int(road.length / step)):
         if all(abs(k * step - s) > 6.0 for s in at):
-            edge.put(kind, k * step, 0.0, forbidden=5)
+            edge.put(kind, k * step, 0.0, forbidden=LANE | WALK)

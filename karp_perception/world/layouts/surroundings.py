@@ -8,6 +8,7 @@ from collections.abc import Callable
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layout import ParkingSpace
 from karp_perception.world.layouts.edge import ON_PAVEMENT, Edge
+from karp_perception.world.layouts.site import SPACE
 
 _FRAGMENTS = ("wall_fragment", "facade_fragment", "house_corner", "ragged_vegetation")
 
@@ -39,10 +40,12 @@ def old_town(edge: Edge, begin: float, end: float) -> None:
             edge.row(edge.pick("wall", "fence"), s, s + width, 0.5, 0.3, edge.uniform(1.6, 2.6))
             edge.put("tree", middle, edge.uniform(4.0, 8.0))
             edge.put(edge.pick("dumpster", "bin"), middle + 2.0, edge.uniform(3.0, 6.0), edge.to_road)
-        elif not edge.put("building", middle, back + 0.5 * depth, size=(width, depth, height), sink=0.4, joined=True):
-            edge.put(edge.pick(*_FRAGMENTS), middle, 2.0)
+        elif not edge.put(
+            "building", middle, back + 0.5 * depth, edge.front, size=(width, depth, height), sink=0.4, joined=True
+        ):
+            edge.put(edge.pick(*_FRAGMENTS), middle, 2.0, edge.front)
         elif edge.chance(0.07):
-            edge.put("scaffolding", middle, -0.8, forbidden=ON_PAVEMENT)
+            edge.put("scaffolding", middle, -0.8, edge.front, forbidden=ON_PAVEMENT)
         for _ in range(2):
             thing = edge.pick("cafe_table", "cafe_table", "planter", "planter", "market_stall", "bench", "bin", "sign")
             if edge.chance(0.35):
@@ -64,30 +67,31 @@ def suburb(edge: Edge, begin: float, end: float) -> None:
         drive, drive_width = s + width - 2.6, 3.2
         house = s + 0.5 * (width - drive_width)
         if edge.chance(0.08):  # an empty plot grown wild
-            for _ in range(6):
-                edge.put(edge.pick("ragged_vegetation", "bush", "rock", "young_tree"), s + edge.uniform(0.1, 0.9) * width,
-                         edge.uniform(0.5, 12.0), edge.uniform(0.0, 6.0))  # fmt: skip
+            for _ in range(8):
+                plant = edge.pick("ragged_vegetation", "bush", "rock", "young_tree", "grass_tuft", "pile")
+                along, out = s + edge.uniform(0.1, 0.9) * width, edge.uniform(0.5, 12.0)
+                edge.put(plant, along, out, edge.uniform(0.0, 6.0))
             s += width
             continue
         drive_surface = Surface.GRAVEL if edge.chance(0.3) else Surface.COBBLE if edge.chance(0.5) else Surface.CONCRETE
         edge.land(drive_surface, drive - 0.5 * drive_width, drive + 0.5 * drive_width, -0.3, back + 5.0)
         size = (length, depth, edge.uniform(5.5, 10.0))
-        edge.put("building", house, back + 0.5 * depth, edge.uniform(-0.05, 0.05), size, sink=0.4)
+        edge.put("house", house, back + 0.5 * depth, edge.front + edge.uniform(-0.05, 0.05), size, sink=0.4)
         if edge.chance(0.5):
             garage = (drive_width, 6.0, edge.uniform(2.4, 3.0))
-            edge.put("building", drive, back + 8.5, size=garage, sink=0.2)
+            edge.put("house", drive, back + 8.5, edge.front, size=garage, sink=0.2)
         if edge.chance(0.6) and back > 5.2:
             _park(edge, drive, 2.9)
         _garden_front(edge, s + 0.2, drive - 0.5 * drive_width - 0.1)
-        for _ in range(int(edge.uniform(1.0, 5.0))):
-            plant = edge.pick("tree", "bush", "bush", "young_tree", "conifer", "ragged_vegetation")
+        for _ in range(int(edge.uniform(3.0, 9.0))):
+            plant = edge.pick("tree", "bush", "bush", "young_tree", "conifer", "ragged_vegetation", "grass_tuft")
             edge.put(plant, s + edge.uniform(0.05, 0.8) * width, edge.uniform(1.4, back + 2.0), edge.uniform(0.0, 6.0))
         if edge.chance(0.6):
             edge.put("bin", drive + 1.9, edge.uniform(0.5, 1.2), edge.to_road)
         if edge.chance(0.35):
             edge.put("tree", house + edge.uniform(-5.0, 5.0), back + depth + edge.uniform(3.0, 8.0))
         if edge.chance(0.12):
-            edge.put(edge.pick(*_FRAGMENTS), s + edge.uniform(0.1, 0.7) * width, edge.uniform(0.8, 3.0))
+            edge.put(edge.pick(*_FRAGMENTS), s + edge.uniform(0.1, 0.7) * width, edge.uniform(0.8, 3.0), edge.front)
         s += width
 
 
@@ -101,7 +105,7 @@ def _garden_front(edge: Edge, begin: float, end: float) -> None:
         if kind < 0.32:
             edge.row("hedge", a, b, 0.75, edge.uniform(0.6, 1.1), edge.uniform(0.9, 2.0), 6.0)
         elif kind < 0.6:
-            edge.row("fence", a, b, 0.4, 0.12, edge.uniform(0.8, 1.5), 6.0)
+            edge.row(edge.pick("fence", "picket_fence"), a, b, 0.4, 0.12, edge.uniform(0.8, 1.5), 6.0)
         elif kind < 0.82:
             edge.row("wall", a, b, 0.45, 0.3, edge.uniform(0.5, 1.6), 8.0)
         elif kind < 0.9:
@@ -111,15 +115,10 @@ def _garden_front(edge: Edge, begin: float, end: float) -> None:
 
 def _park(edge: Edge, s: float, out: float, length: float = 5.0, width: float = 2.3) -> None:
     """A space off the road, nose away from it; nothing else will stand there."""
-    at = edge.at(s, out, -edge.to_road)
-    if edge.plan.site.claim(at.x, at.y, at.heading, length, width, edge_free(), 16):
+    at = edge.at(s, out, edge.sign * 0.5 * math.pi)
+    if edge.plan.site.claim(at.x, at.y, at.heading, length, width, ON_PAVEMENT, SPACE):
         yaw = math.atan2(math.sin(at.heading), math.cos(at.heading))
         edge.plan.parking.append(ParkingSpace(at.x, at.y, yaw, length, width))
-
-
-def edge_free() -> int:
-    """Bits that a parking space off the road keeps off."""
-    return ON_PAVEMENT
 
 
 def blocks(edge: Edge, begin: float, end: float) -> None:
@@ -135,11 +134,11 @@ def blocks(edge: Edge, begin: float, end: float) -> None:
             if turned
             else (length, depth, edge.uniform(9.0, 26.0))
         )
-        edge.put("building", s + 0.5 * width, back + 0.5 * size[1], size=size, sink=0.5)
+        edge.put("building", s + 0.5 * width, back + 0.5 * size[1], edge.front, size=size, sink=0.5)
         edge.land(Surface.PAVEMENT, s + 0.5 * width - 1.0, s + 0.5 * width + 1.0, -0.2, back)
         if edge.chance(0.4):
             edge.row("hedge", s + 1.0, s + 0.5 * width - 1.6, 0.8, edge.uniform(0.6, 1.0), edge.uniform(0.8, 1.5), 6.0)
-        for _ in range(int(width / 6.0)):
+        for _ in range(int(width / 4.0)):
             plant = edge.pick("tree", "tree", "bush", "young_tree", "ragged_vegetation")
             edge.put(plant, s + edge.uniform(0.0, 1.0) * width, edge.uniform(1.2, back + 1.0), edge.uniform(0.0, 6.0))
         for thing in ("dumpster", "bike_rack", "bench", "bin", "cabinet"):
@@ -158,7 +157,7 @@ def industrial(edge: Edge, begin: float, end: float) -> None:
         edge.land(surface, s + 1.0, s + width - 1.0, 1.2, back + 24.0)
         edge.land(surface, s + 0.4 * width, s + 0.4 * width + 7.0, -0.3, 1.5)
         hall = (width * edge.uniform(0.5, 0.8), edge.uniform(16.0, 26.0), edge.uniform(5.5, 11.0))
-        edge.put("building", s + 0.5 * width, back + 0.5 * hall[1], size=hall, sink=0.3)
+        edge.put("hall", s + 0.5 * width, back + 0.5 * hall[1], edge.front, size=hall, sink=0.3)
         if edge.chance(0.7):
             kind, height = edge.pick("fence", "fence", "wall"), edge.uniform(1.6, 2.4)
             edge.row(kind, s + 0.5, s + 0.4 * width - 0.5, 0.8, 0.15 if kind == "fence" else 0.3, height)
@@ -166,7 +165,7 @@ def industrial(edge: Edge, begin: float, end: float) -> None:
         if edge.chance(0.6) and back > 9.0:
             for k in range(int(0.35 * width / 2.6)):
                 _park(edge, s + 2.5 + 2.6 * k, 4.2)
-        for _ in range(int(width / 7.0)):
+        for _ in range(int(width / 3.5)):
             thing = edge.pick(
                 "container", "pallet_pile", "pallet_pile", "dumpster", "container", "ragged_vegetation", "bin"
             )
@@ -192,7 +191,7 @@ def park(edge: Edge, begin: float, end: float) -> None:
             s = stop + edge.uniform(2.5, 9.0)
     if edge.chance(0.6):
         edge.land(Surface.GRAVEL, begin, end, 5.0, 7.5)
-    for _ in range(int((end - begin) / 3.6)):
+    for _ in range(int((end - begin) / 2.6)):
         plant = edge.pick("tree", "tree", "tree", "bush", "conifer", "young_tree", "ragged_vegetation", "rock")
         edge.put(plant, edge.uniform(begin, end), 1.2 + 26.0 * edge.rng.random() ** 1.5, edge.uniform(0.0, 6.0))
     for _ in range(int((end - begin) / 25.0)):
@@ -224,9 +223,9 @@ def countryside(edge: Edge, begin: float, end: float) -> None:
         elif kind < 0.93:
             edge.land(Surface.GRAVEL, s + 4.0, s + 9.0, -1.0, 24.0)
             barn = (edge.uniform(12.0, 24.0), edge.uniform(9.0, 13.0), edge.uniform(5.0, 9.0))
-            edge.put("building", s + 22.0, edge.uniform(10.0, 16.0), size=barn, sink=0.6)
+            edge.put("hall", s + 22.0, edge.uniform(10.0, 16.0), edge.front, size=barn, sink=0.6)
             edge.put("pallet_pile", s + 12.0, edge.uniform(8.0, 14.0))
-        for _ in range(int((stop - s) / 9.0)):
+        for _ in range(int((stop - s) / 5.0)):
             plant = edge.pick("ragged_vegetation", "ragged_vegetation", "bush", "bush", "tree", "rock", "young_tree")
             edge.put(plant, edge.uniform(s, stop), edge.uniform(1.3, 12.0), edge.uniform(0.0, 6.0))
         s = stop

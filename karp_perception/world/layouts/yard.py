@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from karp_perception.world.geometry.ground import Surface
+from karp_perception.world.geometry.ground import Patch, Surface
 from karp_perception.world.layout import Layout, ParkingSpace
 from karp_perception.world.layouts import junction, markings
 from karp_perception.world.layouts.curves import Spot, distances, offset, piece, placed, rounded
-from karp_perception.world.layouts.edge import FOOTPRINTS, Edge
+from karp_perception.world.layouts.edge import Edge
+from karp_perception.world.layouts.footprint import footprint
 from karp_perception.world.layouts.junction import Movement
 from karp_perception.world.layouts.parameters import Parameter
 from karp_perception.world.layouts.plan import Layer, Plan, rectangle, ribbon
+from karp_perception.world.layouts.site import LANE, SPACE, TAKEN, WALK
 from karp_perception.world.layouts.surroundings import surround
 from karp_perception.world.layouts.terrain import Relief
 
@@ -27,12 +30,12 @@ PARAMETERS = {
     "length": Parameter("of the route, at least, m", float, 100.0, 400.0),
     "heading": Parameter("direction in which the route begins, rad", float, -np.pi, np.pi),
 }
-_KEEP_OFF = 1 | 2 | 8 | 16
+_KEEP_OFF = LANE | WALK | TAKEN | SPACE
 _APPROACH = 45.0  # m from the edge of the map to the gate
-_GOODS = ("container", "container", "pallet_pile", "pallet_pile", "pallet_pile", "dumpster", "bin", "container", "rock",
+_GOODS = ("container", "container", "pallet_pile", "pallet_pile", "pallet_pile", "dumpster", "bin", "container", "pile",
           "wall_fragment", "facade_fragment", "cabinet", "planter", "ragged_vegetation")  # fmt: skip
-_HOUSEHOLD = ("bin", "bin", "dumpster", "bike_rack", "bench", "planter", "bush", "tree", "young_tree", "cabinet", "hedge",
-              "wall_fragment", "house_corner", "cafe_table", "bollard", "ragged_vegetation")  # fmt: skip
+_HOUSEHOLD = ("bin", "bin", "dumpster", "bike_rack", "bench", "planter", "bush", "tree", "young_tree", "cabinet",
+              "hedge", "phone_box", "shopping_cart", "wall_fragment", "house_corner", "cafe_table", "bollard", "ragged_vegetation")  # fmt: skip
 
 
 def yard(rng: np.random.Generator, family: str, seed: int, given: Mapping[str, Any]) -> Layout:
@@ -97,10 +100,10 @@ def _lanes(plan: Plan, way: np.ndarray, limit: float) -> list[int]:
     length = float(distances(way)[-1])
     ends = np.linspace(0.0, length, max(round(length / 15.0), 2) + 1)
     numbers = []
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in pairwise(ends):
         points = piece(way, a, b)
-        numbers.append(plan.lane(points, 3.4, junction.bend_limit(points, limit), 0.5))
-    for before, after in zip(numbers[:-1], numbers[1:], strict=True):
+        numbers.append(plan.lane(points, 3.4, junction.bend_limit(points, limit), 0.4))
+    for before, after in pairwise(numbers):
         plan.follow(before, after)
     return numbers
 
@@ -123,7 +126,7 @@ def _pave(
     surfaces = (Surface.CONCRETE, Surface.ASPHALT_OLD, Surface.ASPHALT, Surface.COBBLE, Surface.GRAVEL)
     surface = surfaces[int(rng.random() * (4.0 if kind == "residential" else 5.0))]
     square = placed(np.array([low, (high[0], low[1]), high, (low[0], high[1])]), base)
-    plan.layers[Layer.ROAD].append(_patch(surface, square))
+    plan.layers[Layer.ROAD].append(Patch(surface, square))
     for way in ways:
         plan.patch(Layer.ROAD, Surface.ASPHALT_OLD if rng.random() < 0.5 else Surface.ASPHALT, ribbon(way, -2.4, 4.4))
     middle = placed(np.array([(low[0], 0.5 * (low[1] + high[1])), (high[0], 0.5 * (low[1] + high[1]))]), base)
@@ -134,18 +137,12 @@ def _pave(
         kinds = (Surface.SOIL, Surface.GRASS, Surface.ASPHALT_OLD, Surface.CONCRETE, Surface.GRAVEL, Surface.PUDDLE)
         at = base.shifted(float(x), float(y))
         blot = markings.blot(rng, at.x, at.y, at.heading, rng.uniform(0.6, 3.0))
-        plan.layers[Layer.REPAIR].append(_patch(kinds[int(rng.random() * 6.0)], blot))
+        plan.layers[Layer.REPAIR].append(Patch(kinds[int(rng.random() * 6.0)], blot))
     if surface == Surface.CONCRETE:  # joints between slabs
         for x in np.arange(low[0] + 6.0, high[0], 12.0):
             joint = rectangle(base.shifted(float(x), float(0.5 * (low[1] + high[1]))), 0.12, float(span[1]))
-            plan.layers[Layer.ROAD].insert(1, _patch(Surface.ASPHALT_OLD, joint))
+            plan.layers[Layer.ROAD].insert(1, Patch(Surface.ASPHALT_OLD, joint))
     plan.roads.extend((way, 3.0) for way in ways)
-
-
-def _patch(surface: Surface, polygon: np.ndarray):  # noqa: ANN202
-    from karp_perception.world.geometry.ground import Patch
-
-    return Patch(surface, polygon)
 
 
 def _fill(plan: Plan, rng: np.random.Generator, base: Spot, nodes: np.ndarray, kind: str) -> None:
@@ -164,7 +161,7 @@ def _fill(plan: Plan, rng: np.random.Generator, base: Spot, nodes: np.ndarray, k
         thing = goods[int(rng.random() * len(goods))]
         turned = round(rng.random() * 4.0) * 0.5 * math.pi + rng.uniform(-0.12, 0.12)
         at = base.shifted(float(x), float(y))
-        plan.place(thing, at._replace(heading=at.heading + turned), FOOTPRINTS[thing], forbidden=_KEEP_OFF)
+        plan.place(thing, at._replace(heading=at.heading + turned), forbidden=_KEEP_OFF)
 
 
 def _block(plan: Plan, rng: np.random.Generator, middle: Spot, room: float, kind: str) -> None:
@@ -172,7 +169,7 @@ def _block(plan: Plan, rng: np.random.Generator, middle: Spot, room: float, kind
     if what < 0.4:
         height = rng.uniform(5.0, 11.0)
         size = (room * rng.uniform(0.6, 0.95), room * rng.uniform(0.5, 0.9), height)
-        plan.place("building", middle, size[:2], size, forbidden=_KEEP_OFF, sink=0.3)
+        plan.place("building", middle, size, forbidden=_KEEP_OFF, sink=0.3)
         return
     if what < 0.6:  # parked vehicles
         for k in range(int(room / 2.6)):
@@ -184,21 +181,21 @@ def _block(plan: Plan, rng: np.random.Generator, middle: Spot, room: float, kind
                     plan.parking.append(ParkingSpace(at.x, at.y, yaw, 5.0, 2.3))
         return
     if kind == "residential":
-        plan.layers[Layer.REPAIR].append(_patch(Surface.GRASS, rectangle(middle, 0.8 * room, 0.8 * room)))
+        plan.layers[Layer.REPAIR].append(Patch(Surface.GRASS, rectangle(middle, 0.8 * room, 0.8 * room)))
         for _ in range(9):
             x, y = rng.uniform(-0.4, 0.4, 2) * room
             thing = ("tree", "bush", "bush", "bench", "young_tree", "hedge", "bike_rack")[int(rng.random() * 7.0)]
-            plan.place(thing, middle.shifted(float(x), float(y)), FOOTPRINTS[thing], forbidden=_KEEP_OFF)
+            plan.place(thing, middle.shifted(float(x), float(y)), forbidden=_KEEP_OFF)
         return
     for row in np.arange(-0.4 * room, 0.4 * room, 2.9 if what < 0.85 else 2.2):
         x = -0.45 * room
         while x < 0.4 * room:
             thing = "container" if what < 0.85 else "pallet_pile"
-            length = FOOTPRINTS[thing][0]
+            length = footprint(thing, plan.next_seed())[0]
             if rng.random() < 0.75:
                 at = middle.shifted(x + 0.5 * length, float(row))
                 at = at._replace(heading=at.heading + rng.uniform(-0.03, 0.03))
-                plan.place(thing, at, FOOTPRINTS[thing], forbidden=_KEEP_OFF)
+                plan.place(thing, at, forbidden=_KEEP_OFF)
             x += length + rng.uniform(0.2, 1.2)
 
 
@@ -206,7 +203,7 @@ def _enclose(plan: Plan, rng: np.random.Generator, base: Spot, nodes: np.ndarray
     """Walls, fences and buildings around the yard, with gates where ways go through."""
     low, high = nodes.min(axis=(0, 1)) - 13.0, nodes.max(axis=(0, 1)) + 13.0
     corners = placed(np.array([low, (high[0], low[1]), high, (low[0], high[1]), low]), base)
-    for a, b in zip(corners[:-1], corners[1:], strict=True):
+    for a, b in pairwise(corners):
         edge = Edge(plan, rng, np.stack([a, b]), 0.0, -1.0)
         barrier = edge.pick("wall", "fence", "wall", "noise_wall", "hedge")
         width = {"fence": 0.12, "hedge": 0.9}.get(barrier, 0.35)
