@@ -13,7 +13,8 @@ _QUIET = 5.0  # s between two lines from the same place in the code
 class RosLogHandler(logging.Handler):
     """Gives records to a node's logger (console, log file, /rosout).
 
-    Of one place in the code, one line each few seconds is passed on, with the number of those held back.
+    Of one place in the code, one line each few seconds is passed on, with the number of those held back. What is said
+    only once anyway (`extra={"once": True}`) is never held back.
     """
 
     def __init__(self, ros_logger: Any) -> None:
@@ -27,7 +28,8 @@ class RosLogHandler(logging.Handler):
         """Pass a record on, or count it."""
         place, now = (record.pathname, record.lineno), time.monotonic()
         with self._guard:
-            if now - self._last.get(place, -_QUIET) < _QUIET:
+            recent = now - self._last.get(place, -_QUIET) < _QUIET
+            if recent and not getattr(record, "once", False):
                 self._held[place] = self._held.get(place, 0) + 1
                 return
             self._last[place] = now

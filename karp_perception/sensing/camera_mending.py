@@ -110,7 +110,7 @@ class CameraMender:
     def _tell(self, name: str, fault: str, text: str) -> None:
         if (name, fault) not in self._told:
             self._told.add((name, fault))
-            log.warning("camera %s: %s", name, text)
+            log.warning("camera %s: %s", name, text, extra={"once": True})
 
 
 class _Mended:
