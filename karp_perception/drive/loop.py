@@ -10,13 +10,15 @@ import numpy as np
 from karp_perception.core import Boxes, Command, Route, SensorFrame, Vehicle
 from karp_perception.core.geometry import yaw_of
 from karp_perception.drive.drivers import Driver
-from karp_perception.evaluation.drive_record import DriveRecord
+from karp_perception.evaluation.drive_record import DriveRecord, project
 from karp_perception.evaluation.footprints import rectangles, separation
 from karp_perception.pipeline import Result
 from karp_perception.planning.control import command_of
 from karp_perception.world.interface import Truth, World
 
 _AFTER_CONTACT_S = 0.5
+_AHEAD = 0.3
+"""s, of which moment of the plan a command is: when actuators have caught up, after dead time, lag and half a tick."""
 _AT_END_M = 1.0  # from the end of the route the drive is over
 
 OnTick = Callable[[SensorFrame, Result, Truth], None]
@@ -54,7 +56,9 @@ def drive(
         truth = world.truth()
         along = log.progress(truth)
         made = driver.step(world, t, route, limit(along))
-        command = Command(0.0, truth.ego.speed, 0.0) if made is None else command_of(made[1].plan, vehicle.wheelbase)
+        command = (
+            Command(0.0, truth.ego.speed, 0.0) if made is None else command_of(made[1].plan, vehicle.wheelbase, _AHEAD)
+        )
         log.add(t, truth, command, None if made is None else made[1])
         if on_tick is not None and made is not None:
             on_tick(*made, truth)
@@ -75,7 +79,7 @@ class _Log:
         steps = np.linalg.norm(np.diff(route.points, axis=0), axis=1)
         self._along = np.concatenate([[0.0], np.cumsum(steps)])
         self.length = float(self._along[-1])
-        self._nearest = 0
+        self._reached = 0.0
         self._ego: list[tuple[float, ...]] = []
         self._said: list[tuple[str, str]] = []
         self._actors: list[np.ndarray] = []
@@ -84,11 +88,11 @@ class _Log:
 
     def progress(self, truth: Truth) -> float:
         """m along the route; looked for near where it was, so that a route may cross itself."""
-        x, y = truth.ego.T_odom_base[:2, 3]
-        low, high = max(0, self._nearest - 20), self._nearest + 200
-        near = self.route.points[low:high]
-        self._nearest = low + int(np.hypot(near[:, 0] - x, near[:, 1] - y).argmin())
-        return float(self._along[self._nearest])
+        low = max(int(np.searchsorted(self._along, self._reached - 20.0)) - 1, 0)
+        high = max(int(np.searchsorted(self._along, self._reached + 60.0)) + 1, low + 2)
+        along, _ = project(self.route.points[low:high], truth.ego.T_odom_base[None, :2, 3])
+        self._reached = float(np.clip(self._along[low] + along[0], 0.0, self.length))
+        return self._reached
 
     def add(self, t: float, truth: Truth, command: Command, result: Result | None) -> None:
         ego, tick = truth.ego, len(self._ego)

@@ -93,7 +93,7 @@ class ActorPart:
     Attributes:
         name: its own in the case. family: of `world.models`. seed: of its shape. size: m, None draws it.
         place: where it begins. way: where it goes. speed: m/s at the beginning.
-        events: what it does later.
+        events: what it does later. backwards: it moves with its rear first.
         meets: (m to the left of the route's middle, s later than the vehicle): it begins to move, or for `lane` begins
             so far away, that it gets there then, if the vehicle keeps its speed. None: it moves from the beginning.
     """
@@ -107,6 +107,7 @@ class ActorPart:
     size: tuple[float, float, float] | None = None
     events: tuple[Event, ...] = ()
     meets: tuple[float, float] | None = None
+    backwards: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Case:
         scenario, group, sentence, kind: of its scenario; the group is its file.
         parameters: what the formulas saw.
         layout: family of the layout. layout_parameters, seed: of its generator.
-        start: m along the route. lateral: m left of it. speed: m/s at the start. limit: m/s.
+        start: m along the route. lateral: m left of it. speed, limit: m/s; None for those of the lane.
         actors, scenery, faults: see there.
         traffic: settings of background traffic. weather: settings that differ from a clear day, None draws it.
         duration: s.
@@ -168,7 +169,7 @@ class Case:
     seed: int
     start: float
     lateral: float
-    speed: float
+    speed: float | None
     limit: float | None
     actors: tuple[ActorPart, ...]
     scenery: tuple[SceneryPart, ...]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from karp_perception.core import Settings
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.evaluation.checks import check_names, check_parameters
 from karp_perception.world.scenarios.case import (
@@ -25,6 +26,7 @@ from karp_perception.world.scenarios.case import (
 )
 from karp_perception.world.scenarios.fields import Fields
 from karp_perception.world.sensors.weather import Weather
+from karp_perception.world.traffic.settings import TrafficSettings
 
 _KMH = 3.6  # km/h in a m/s
 _FASTEST = 250.0  # km/h
@@ -100,7 +102,7 @@ def read_case(value: Mapping[str, Any], where: str, group: str, name: str, param
         actors=actors,
         scenery=tuple(_scenery(item, f"{where}: scenery[{i}]") for i, item in enumerate(fields.items("scenery"))),
         faults=tuple(_fault(item, f"{where}: faults[{i}]") for i, item in enumerate(fields.items("faults"))),
-        traffic=_plain(fields, "traffic"),
+        traffic=_plain(fields, "traffic", TrafficSettings()),
         weather=_weather(fields),
         duration=fields.number("duration_s", 1.0, _LONGEST),
         avoidable=fields.flag("avoidable", True),
@@ -119,20 +121,19 @@ def _sentence(fields: Fields, parameters: Mapping[str, Any]) -> str:
         raise fields.wrong("sentence", f"names in braces among {', '.join(parameters) or 'none'}", text) from None
 
 
-def _plain(fields: Fields, key: str) -> dict[str, Any]:
+def _plain(fields: Fields, key: str, settings: Settings) -> dict[str, Any]:
+    """Settings that differ from the defaults, checked."""
     inner = fields.inner(key, {})
-    return {name: inner.raw(name) for name in inner.names}
+    plain = {name: inner.raw(name) for name in inner.names}
+    try:
+        settings.with_parameters(plain)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{inner.where}: {error}") from None
+    return plain
 
 
 def _weather(fields: Fields) -> dict[str, Any] | None:
-    if fields.raw("weather", {}) == "any":
-        return None
-    weather = _plain(fields, "weather")
-    try:
-        Weather().with_parameters(weather)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{fields.where}: weather: {error}") from None
-    return weather
+    return None if fields.raw("weather", {}) == "any" else _plain(fields, "weather", Weather())
 
 
 def _place(value: Any, where: str) -> Place:
@@ -177,6 +178,7 @@ def _actor(value: Any, where: str) -> ActorPart:
         size=size,
         events=tuple(_event(item, f"{where}: events[{i}]") for i, item in enumerate(fields.items("events"))),
         meets=meets,
+        backwards=fields.flag("backwards", False),
     )
     fields.done()
     return part

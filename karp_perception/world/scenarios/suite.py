@@ -1,8 +1,9 @@
 """The scenario suite: files of scenarios -> cases, by name, and random drives by family and seed.
 
-A file is a mapping with `about` (a sentence), `defaults` (merged under each scenario, mappings key by key) and
-`scenarios`. A scenario's `grid` has lists of values by parameter; each combination is a case, in which formulas (texts
-that begin with `=`) are worked out. `skip` is a formula for combinations that make no sense.
+A file is a mapping with `about` (a sentence), `defaults` (merged under each scenario, mappings key by key; a layout
+that names its family stands alone) and `scenarios`. A scenario's `grid` has lists of values by parameter; each
+combination is a case, in which formulas (texts that begin with `=`) are worked out. `skip` is a formula for
+combinations that make no sense.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def random_case(name: str) -> Case:
         seed=int(parts[2]),
         start=0.0,
         lateral=0.0,
-        speed=0.0,
+        speed=None,
         limit=None,
         actors=(),
         scenery=(),
@@ -194,6 +195,8 @@ def _worked_out(value: Any, known: Mapping[str, Any], where: str) -> Any:
 def _merged(below: Any, above: Any) -> Any:
     """`above` over `below`: mappings key by key, anything else as a whole."""
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    if "family" in above:  # another kind of place has other parameters
         return above
     return {**below, **{key: _merged(below[key], value) if key in below else value for key, value in above.items()}}
 
