@@ -64,7 +64,7 @@ class Setup:
         parameters: of the family's generator.
         layout_seed: None draws the layout from the seed of each `reset`.
         start: m along the route. lateral: m to the left of its middle. speed: m/s, None for the speed limit.
-        scripted: actors of a scenario.
+        scripted: actors of a scenario. scenery: what stands there beside the layout's own.
         weather: None draws it.
     """
 
@@ -75,6 +75,7 @@ class Setup:
     lateral: float = 0.0
     speed: float | None = None
     scripted: Sequence[ScriptedActor] = ()
+    scenery: Sequence[Placement] = ()
     weather: Weather | None = None
 
 
@@ -224,10 +225,11 @@ class EmbeddedWorld:
         """The layout, its scenery and its lights; kept while the seed stays."""
         if self._layout_of is None or self._layout_of[0] != layout_seed:
             layout = make_layout(self.setup.family, layout_seed, **self.setup.parameters)
-            bodies = _stand(layout.scenery, layout)
-            lit = [p.signal is not None for p in layout.scenery]
+            placements = (*layout.scenery, *self.setup.scenery)
+            bodies = _stand(placements, layout)
+            lit = [p.signal is not None for p in placements]
             scenery = Bodies.of([b for b, light in zip(bodies, lit, strict=True) if not light])
-            signals = tuple((b, p.signal) for b, p in zip(bodies, layout.scenery, strict=True) if p.signal is not None)
+            signals = tuple((b, p.signal) for b, p in zip(bodies, placements, strict=True) if p.signal is not None)
             self._layout_of = (layout_seed, layout, scenery, signals)
         return self._layout_of[1:]
 
