@@ -11,7 +11,7 @@ import fnmatch
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +52,12 @@ class Rotation:
 class Transform:
     location: Location = field(default_factory=Location)
     rotation: Rotation = field(default_factory=Rotation)
+
+
+def plain(transform: Any) -> Transform:
+    """A copy of a transform, of the package's own type too."""
+    place, turn = transform.location, transform.rotation
+    return Transform(Location(place.x, place.y, place.z), Rotation(turn.pitch, turn.yaw, turn.roll))
 
 
 @dataclass
@@ -205,7 +211,7 @@ class Actor:
     ) -> None:
         self.server, self.id, self.type_id, self.parent = server, identifier, blueprint.id, parent
         self.attributes = {name: attribute.value for name, attribute in blueprint.attributes.items()}
-        self.transform, self.velocity, self.autopilot = copy.deepcopy(transform), Vector3D(), False
+        self.transform, self.velocity, self.autopilot = plain(transform), Vector3D(), False
         self.control: Any = None
         self.callback: Callable[[Any], None] | None = None
         walker = blueprint.id.startswith("walker")
@@ -298,7 +304,8 @@ class World:
         return self.server.call("get_weather", lambda: copy.copy(self.server.weather))
 
     def set_weather(self, weather: WeatherParameters) -> None:
-        self.server.call("set_weather", lambda: setattr(self.server, "weather", copy.copy(weather)))
+        kept = WeatherParameters(**{part.name: getattr(weather, part.name) for part in fields(WeatherParameters)})
+        self.server.call("set_weather", lambda: setattr(self.server, "weather", kept))
 
     def get_blueprint_library(self) -> BlueprintLibrary:
         return self.server.call("get_blueprint_library", _library)
@@ -315,7 +322,7 @@ class World:
         return self.server.call("try_spawn_actor", lambda: self.server.spawn(blueprint, transform, attach_to))
 
     def get_random_location_from_navigation(self) -> Location:
-        place = Location(float(self.server.rng.uniform(0, 200)), 12.0, 1.0)
+        place = self.server.module.Location(float(self.server.rng.uniform(0, 200)), 12.0, 1.0)
         return self.server.call("get_random_location_from_navigation", lambda: place)
 
     def set_pedestrians_seed(self, seed: int) -> None:
@@ -388,6 +395,8 @@ class Server:
         lasting: every later call fails too: the server is gone.
         delivery: what sensors send at a tick.
         error: what a failing call raises.
+        ackermann: whether this CARLA has VehicleAckermannControl.
+        package: the real `carla`, whose data types are used then.
     """
 
     def __init__(
@@ -399,6 +408,7 @@ class Server:
         delivery: Delivery = lambda sensor, frame: [(frame, 0.0)],
         error: BaseException | None = None,
         ackermann: bool = True,
+        package: Any = None,
     ) -> None:
         self.fail_at, self.after, self.lasting, self.delivery = fail_at, after, lasting, delivery
         self.error = error or RuntimeError("time-out of 2000ms while waiting for the simulator")
@@ -420,6 +430,10 @@ class Server:
         )  # fmt: skip
         if ackermann:
             self.module.VehicleAckermannControl = VehicleAckermannControl
+        if package is not None:
+            names = ("Location", "Rotation", "Transform", "Vector3D", "VehicleControl", "WeatherParameters")
+            for name in (*names, "VehicleAckermannControl"):
+                setattr(self.module, name, getattr(package, name))
 
     def call(self, name: str, effect: Callable[[], Any] = lambda: None) -> Any:
         self.calls.append(name)
@@ -465,7 +479,7 @@ class Server:
         self.frame += 1
         step = self.settings.fixed_delta_seconds
         for actor in list(self.actors.values()):
-            if isinstance(actor.control, VehicleAckermannControl):
+            if hasattr(actor.control, "speed"):
                 actor.velocity = Vector3D(actor.control.speed)
             if actor.autopilot:
                 actor.velocity = Vector3D(5.0)

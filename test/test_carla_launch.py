@@ -223,6 +223,51 @@ def test_the_client_without_a_server_says_what_to_do(ros_launch_site: Path, tmp_
     assert re.search(r"no CARLA server answers on localhost:65000|carla package cannot be imported", launch.output)
 
 
+# Imported in place of the package by the world node's process.
+SHIM = """
+import atexit
+from carla_stand_in import Blueprint, Location, Rotation, Server, Transform
+
+server = Server()
+globals().update(vars(server.module))
+
+def report():
+    server.check_untouched()
+    ego = next(actor for actor in server.ever if actor.attributes["role_name"] == "ego_vehicle")
+    print(f"untouched after {server.calls.count('apply_ackermann_control')} commands, {ego.transform.location.x:.1f} m")
+
+atexit.register(report)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ros
+def test_the_client_drives_a_stand_in_and_leaves_nothing_behind(
+    ros_launch_site: Path, quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rclpy", reason="needs rclpy: `make setup` installs it, or source a ROS 2 installation")
+    import yaml
+    from test_launch import PATIENCE, ROOT, Launch
+
+    config = quick("client").removeprefix("config:=")
+    values = yaml.safe_load(Path(config).read_text())
+    values["/**"]["ros__parameters"]["carla"] |= {"vehicles": 2, "walkers": 1, "spawn_point": 0, "settle": 2}
+    Path(config).write_text(yaml.safe_dump(values))
+    (tmp_path / "shim").mkdir()
+    (tmp_path / "shim" / "carla.py").write_text(SHIM)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'shim'}:{ROOT / 'test'}:{ROOT}")
+    launch = Launch(
+        ros_launch_site, "carla.launch.py", f"config:={config}", "rig:=nano", "duration:=3.0", "wait_for_command:=5.0"
+    )
+    assert launch.wait(2 * PATIENCE) == 0, launch.output
+    launch.check_clean(2)
+    told = re.search(r"untouched after (\d+) commands, ([\d.]+) m", launch.output)
+    assert told is not None, launch.output
+    # 30 ticks from x = 20; the stand-in's vehicle drives at the speed that it is told.
+    assert int(told[1]) >= 25, launch.output
+    assert float(told[2]) > 20.5, launch.output
+
+
 @pytest.mark.ros
 def test_an_unknown_interface_gets_a_clear_line(ros_launch_site: Path) -> None:
     pytest.importorskip("rclpy", reason="needs rclpy: `make setup` installs it, or source a ROS 2 installation")

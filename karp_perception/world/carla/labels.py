@@ -54,6 +54,7 @@ LEVEL_LABELS: Mapping[str, ObjectClass] = {
     "Bus": ObjectClass.BUS,
     "Motorcycle": ObjectClass.MOTORCYCLE,
     "Bicycle": ObjectClass.BICYCLE,
+    "Vehicles": ObjectClass.CAR,  # up to 0.9.13 it stands for all of them
 }
 """Names in carla.CityObjectLabel of what stands in a map without being an actor (parked vehicles)."""
 
