@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -150,24 +150,27 @@ class Surroundings:
     """What cameras at one place and moment have in common.
 
     Attributes:
-        scene: bodies. color: (P, 3) linear light that they send back.
+        scene: bodies. look: (P, 6) of their primitives, see `shade`.
         ground, light, shadows: see their modules.
     """
 
     scene: SceneRays
-    color: np.ndarray
+    look: np.ndarray
     ground: GroundView
     light: Light
     shadows: Shadows
 
     @classmethod
-    def of(cls, scene: SceneRays, rays: GroundRays, ground: Ground, carrier: Carrier, weather: Weather) -> Surroundings:
-        """Around a carrier; `scene` and `rays` are of `Scene.rays`, `ground` of the same Scene."""
+    def of(
+        cls, scene: SceneRays, rays: GroundRays, carrier: Carrier, weather: Weather, ground: Ground | None = None
+    ) -> Surroundings:
+        """Around a carrier; `scene` and `rays` are of `Scene.rays`. The Scene's `ground` makes near markings finer."""
         center = np.asarray(carrier.pose)[:3, 3]
         light = light_of(weather)
         shadows = cast_shadows(scene, rays, center, light.sun, weather.sunshine > 0.0)
-        view = ground_view(ground, rays, float(center[0]), float(center[1]))
-        return cls(scene, linear(scene.color), view, light, shadows)
+        view = ground_view(rays, float(center[0]), float(center[1]), ground)
+        half = 1.0 / np.linalg.norm(scene.affine[:, :, :3], axis=2)
+        return cls(scene, np.concatenate([linear(scene.color), half], axis=1), view, light, shadows)
 
 
 class Camera:
@@ -190,11 +193,14 @@ class Camera:
             np.array(coefficients, float), self._widest, *self._rays,
         )  # fmt: skip
 
-    def render(self, around: Surroundings, carrier: Carrier, stamp_ns: int, seed: int, threads: int = 1) -> Rendered:
-        """What it sees at `stamp_ns`; `seed` decides the noise alone.
+    def render(
+        self, scene: SceneRays, ground: GroundRays, carrier: Carrier, weather: Weather, stamp_ns: int, seed: int
+    ) -> Rendered:
+        """What it sees of a scene (`Scene.rays`) at `stamp_ns`. Several cameras share work in `render_all`."""
+        return self.expose(Surroundings.of(scene, ground, carrier, weather), carrier, stamp_ns, seed)
 
-        The same numbers come out for any number of `threads`.
-        """
+    def expose(self, around: Surroundings, carrier: Carrier, stamp_ns: int, seed: int, threads: int = 1) -> Rendered:
+        """What it sees of its surroundings; `seed` and `stamp_ns` decide the noise. The same for any `threads`."""
         model, view = self.model, self.view(carrier)
         layers = new_layers(model.height, model.width)
         light = np.empty((model.height, model.width, 3), np.float32)
@@ -204,9 +210,9 @@ class Camera:
         def rows(span: tuple[int, int]) -> np.ndarray:
             covered = np.zeros(len(around.scene.owner), np.int64)
             rasterise(around.scene, view, *span, layers, covered)
-            meet_ground(around.ground, view, model.reach, *span, layers.w, layers.hit)
+            meet_ground(around.ground, view, model.reach, *span, layers.w, layers.hit, np.zeros(model.width))
             shade(
-                around.scene, around.color, around.ground, view, layers, around.light, around.shadows, beam, tile,
+                around.scene, around.look, around.ground, view, layers, around.light, around.shadows, beam, tile,
                 *span, light,
             )  # fmt: skip
             return covered
@@ -220,19 +226,19 @@ class Camera:
 
 
 def render_all(
-    cameras: Mapping[str, Camera], around: Surroundings, carrier: Carrier, stamp_ns: int, seed: int, threads: int = 2
+    cameras: Sequence[Camera], around: Surroundings, carrier: Carrier, stamp_ns: int, seed: int, threads: int = 2
 ) -> dict[str, Rendered]:
-    """What several cameras see at one moment, by name; shared out among `threads`."""
+    """What several cameras see at one moment, by name; shared out among `threads`, with the same result."""
+    numbered = list(enumerate(cameras))
+    if len(numbered) == 1:
+        return {camera.model.name: camera.expose(around, carrier, stamp_ns, seed, threads) for camera in cameras}
 
     def one(item: tuple[int, Camera]) -> Rendered:
-        return item[1].render(around, carrier, stamp_ns, seed + item[0])
+        number, camera = item
+        return camera.expose(around, carrier, stamp_ns, seed + number)
 
-    numbered = list(enumerate(cameras.values()))
-    if threads <= 1 or len(numbered) == 1:
-        found = [c.render(around, carrier, stamp_ns, seed + k, threads) for k, c in numbered]
-    else:
-        found = list(_pool(threads).map(one, numbered))
-    return dict(zip(cameras, found, strict=True))
+    found = list(map(one, numbered) if threads <= 1 else _pool(threads).map(one, numbered))
+    return {camera.model.name: rendered for camera, rendered in zip(cameras, found, strict=True)}
 
 
 def _rendered(frame: CameraFrame, scene: SceneRays, layers: tuple, covered: np.ndarray) -> Rendered:
@@ -254,7 +260,7 @@ def _rendered(frame: CameraFrame, scene: SceneRays, layers: tuple, covered: np.n
 
 def _beam(carrier: Carrier) -> Beam:
     pose = np.asarray(carrier.pose, float)
-    return Beam((pose @ _BEAM_PLACE)[:3], np.ascontiguousarray(pose[:3, 0]), np.ascontiguousarray(pose[:3, 1]))
+    return Beam(*(tuple(float(c) for c in v[:3]) for v in (pose @ _BEAM_PLACE, pose[:, 0], pose[:, 1])))
 
 
 def _bands(height: int, threads: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from numba import njit
 
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
+from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 
 NOTHING, GROUND, KERB_FACE = -2, -1, -3
 """What a pixel shows that shows no primitive: sky, ground, the upright side of raised ground."""
@@ -71,7 +72,7 @@ def new_layers(height: int, width: int) -> Layers:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def project(view, x, y, z):
     """Pixel (u, v) of a point of the optical frame; z > 0 for a pinhole."""
     if not view.fisheye:
@@ -83,7 +84,7 @@ def project(view, x, y, z):
     return view.focal_x * scale * x + view.center_x, view.focal_y * scale * y + view.center_y
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def rasterise(scene, view, begin, end, layers, covered):
     """Fill rows begin..end of `layers` with the bodies of a scene (SceneRays).
 
@@ -146,6 +147,8 @@ def rasterise(scene, view, begin, end, layers, covered):
                 else:
                     _ellipsoid_row(ox, oy, oz, c, into, dx, dy, dz, near, far)
                 if special:
+                    if not owned:
+                        _drop_hidden(near, layers.w[y, a : a + n])
                     _thin_row(scene, p, ox, oy, oz, into, view.focal_x, dx, dy, dz, near, far)
                 if owned:
                     covered[b] += _cover_row(b, near, layers.stamp[y, a : a + n])
@@ -155,7 +158,7 @@ def rasterise(scene, view, begin, end, layers, covered):
                     _keep_row(p, near, layers.w[y, a : a + n], layers.hit[y, a : a + n])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**PER_PIXEL)
 def _apply(A, point):
     x, y, z = point[0], point[1], point[2]
     return (
@@ -165,7 +168,7 @@ def _apply(A, point):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _outline(view, A, taper, kind, corner, left, right):
     """First and last row of the box around a primitive in the image; `left`, `right`: its columns in each of them.
 
@@ -224,7 +227,7 @@ def _outline(view, A, taper, kind, corner, left, right):
     return top, bottom
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _clipped_outline(view, corner, left, right):
     """Rectangle around what is before the near plane of a box that reaches behind it."""
     u_low, u_high, v_low, v_high = 1e30, -1e30, 1e30, -1e30
@@ -242,7 +245,7 @@ def _clipped_outline(view, corner, left, right):
     return _rectangle(view, u_low, u_high, v_low, v_high, left, right)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _fisheye_outline(view, corner, left, right):
     """Rectangle around the bent edges of a box, or the whole image for one that reaches behind the camera."""
     u_low, u_high, v_low, v_high = 1e30, -1e30, 1e30, -1e30
@@ -266,7 +269,7 @@ def _fisheye_outline(view, corner, left, right):
     return _rectangle(view, u_low - u_more, u_high + u_more, v_low - v_more, v_high + v_more, left, right)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _rectangle(view, u_low, u_high, v_low, v_high, left, right):
     height, width = view.dx.shape
     if u_high < 0 or u_low > width - 1 or v_high < 0 or v_low > height - 1:
@@ -278,7 +281,7 @@ def _rectangle(view, u_low, u_high, v_low, v_high, left, right):
     return top, bottom
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _block_planes(taper, ox, oy, oz, into, plane):
     """Vectors g of the faces of a block: up to three that face the camera, then up to five that do not.
 
@@ -315,14 +318,15 @@ def _block_planes(taper, ox, oy, oz, into, plane):
             left += 1
         for j in range(3):
             plane[row, j] = -(nx * into[0, j] + ny * into[1, j] + nz * into[2, j]) / value
-    for row in range(entered, 3):
-        plane[row] = plane[0]
-    for row in range(left, 8):
-        plane[row] = plane[3]
+    for j in range(3):
+        for row in range(entered, 3):
+            plane[row, j] = plane[0, j]
+        for row in range(left, 8):
+            plane[row, j] = plane[3, j]
     return entered > 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _block_row(plane, dx, dy, dz, near, far):
     a0, a1, a2 = plane[0, 0], plane[0, 1], plane[0, 2]
     b0, b1, b2 = plane[1, 0], plane[1, 1], plane[1, 2]
@@ -353,7 +357,7 @@ def _block_row(plane, dx, dy, dz, near, far):
         far[i] = leave
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _ellipsoid_row(ox, oy, oz, c, into, dx, dy, dz, near, far):
     i00, i01, i02 = np.float32(into[0, 0]), np.float32(into[0, 1]), np.float32(into[0, 2])
     i10, i11, i12 = np.float32(into[1, 0]), np.float32(into[1, 1]), np.float32(into[1, 2])
@@ -376,7 +380,7 @@ def _ellipsoid_row(ox, oy, oz, c, into, dx, dy, dz, near, far):
         far[i] = leave
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _cylinder_row(ox, oy, oz, r, r1, c, into, dx, dy, dz, near, far):
     i00, i01, i02 = np.float32(into[0, 0]), np.float32(into[0, 1]), np.float32(into[0, 2])
     i10, i11, i12 = np.float32(into[1, 0]), np.float32(into[1, 1]), np.float32(into[1, 2])
@@ -421,7 +425,7 @@ def _cylinder_row(ox, oy, oz, r, r1, c, into, dx, dy, dz, near, far):
         far[i] = leave
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _keep_row(p, near, w, hit):
     for i in range(len(w)):
         closer = near[i] > w[i]
@@ -429,7 +433,13 @@ def _keep_row(p, near, w, hit):
         hit[i] = p if closer else hit[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
+def _drop_hidden(near, w):
+    for i in range(len(w)):
+        near[i] = near[i] if near[i] > w[i] else _ZERO
+
+
+@njit(**PER_ROW)
 def _cover_row(b, near, stamp):
     count = 0
     for i in range(len(stamp)):
@@ -439,7 +449,7 @@ def _cover_row(b, near, stamp):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _thin_row(scene, p, ox, oy, oz, into, focal, dx, dy, dz, near, far):
     """Leaves room between leaves and wires: `near` becomes where one is met, or 0. The same places at every moment."""
     A, density = scene.affine[p], scene.density[p]
@@ -484,7 +494,8 @@ def _thin_row(scene, p, ox, oy, oz, into, focal, dx, dy, dz, near, far):
         near[i] = at
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**PER_PIXEL)
 def _cell_hash(x, y, z, cell):
-    i, j, k = math.floor(x / cell), math.floor(y / cell), math.floor(z / cell)
+    per = 1.0 / cell
+    i, j, k = math.floor(x * per), math.floor(y * per), math.floor(z * per)
     return hash3(int(i) + 7919 * int(k), int(j), int(k))

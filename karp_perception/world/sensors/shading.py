@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from karp_perception.world.geometry.ground import SURFACES, Surface, terrain_height
+from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import SPECULAR, TEXTURE, Material
 from karp_perception.world.geometry.primitives import canonical_normal, hash3
 from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT, SIGNAL_GREEN, SIGNAL_RED, SIGNAL_YELLOW
-from karp_perception.world.sensors.ground_cast import surface_seen
+from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
+from karp_perception.world.sensors.ground_cast import height_at, raster_for, surface_in
 from karp_perception.world.sensors.image_cast import KERB_FACE
-from karp_perception.world.sensors.shadows import sky_hidden, sun_reaching
+from karp_perception.world.sensors.shadows import Vector, sky_hidden, sun_reaching
 from karp_perception.world.sensors.sky import mirrored, sky_color
 from karp_perception.world.sensors.textures import ground_texture, noise_at, pane, wall_texture
 
@@ -22,9 +23,9 @@ from karp_perception.world.sensors.textures import ground_texture, noise_at, pan
 class Beam(NamedTuple):
     """The head lamps of the vehicle that carries the camera."""
 
-    place: np.ndarray  # (3,) m, in the world's frame, between the lamps
-    forward: np.ndarray  # (3,) unit vectors
-    left: np.ndarray
+    place: Vector  # m, in the world's frame, between the lamps
+    forward: Vector  # unit vectors
+    left: Vector
 
 
 def linear(color: np.ndarray) -> np.ndarray:
@@ -33,8 +34,10 @@ def linear(color: np.ndarray) -> np.ndarray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
-_GROUND_COLOR = linear(np.array([SURFACES[s].color for s in Surface]))
-_GROUND_GLOSS = np.array([SURFACES[s].specular for s in Surface])
+_PACK = 3000.0  # a share of light as a number of 16 bits, with room to add up a pixel's
+_LOOKS = np.array([(*linear(np.array(SURFACES[s].color)), SURFACES[s].specular) for s in Surface])
+_PACKED = ((_PACK * _LOOKS).astype(np.int64) << np.array([0, 16, 32, 48])).sum(axis=1)
+"""Red, green, blue and gloss of each surface in one number, so that a pixel's are added at once."""
 _PUDDLE, _MARKING, _GRASS = int(Surface.PUDDLE), int(Surface.MARKING), int(Surface.GRASS)
 _HEAD_LAMP, _TAIL_LAMP = int(Material.HEAD_LAMP), int(Material.TAIL_LAMP)
 _INDICATOR, _GLASS, _WINDOW = int(Material.INDICATOR), int(Material.GLASS), int(Material.WINDOW)
@@ -43,16 +46,17 @@ _RED, _YELLOW, _GREEN = int(Material.SIGNAL_RED), int(Material.SIGNAL_YELLOW), i
 _PLATE, _SIGN, _STEAM = int(Material.PLATE), int(Material.SIGN), int(Material.STEAM)
 _REFLECTIVE = int(Material.REFLECTIVE)
 _TAPS, _MOST_TAPS = 4, 10  # of the ground in a pixel
+_ASIDE = (0.618034 * np.arange(_MOST_TAPS)) % 1.0 - 0.5  # of a pixel: spread evenly (golden ratio)
 _LAMP = 3.0  # light of a lamp that is on, where a white surface in the sun is 1
 _BEAM = 14.0  # light on a white surface 1 m before head lamps
 _GLASS_TINT = 0.55  # share of light that a vehicle's glass lets through, there and back
 
 
-@njit(cache=True, nogil=True)
-def shade(scene, color, ground, view, layers, light, shadows, beam, tile, begin, end, out):
+@njit(**PER_ROW)
+def shade(scene, look, ground, view, layers, light, shadows, beam, tile, begin, end, out):
     """Light of the pixels of rows begin..end, into `out` (H, W, 3) float32, in the unit of `sky`.
 
-    `color` (P, 3): linear light that the primitives of `scene` send back.
+    `look` (P, 6): of each primitive of `scene` the linear light that it sends back, and its half sizes, m.
     """
     width = view.dx.shape[1]
     R = view.rotation
@@ -70,7 +74,7 @@ def shade(scene, color, ground, view, layers, light, shadows, beam, tile, begin,
                 r, g, e = sky_color(light, tile, dx, dy, dz, True)
             else:
                 if p >= 0:
-                    r, g, e = _body(scene, color, p, ground, view, light, shadows, beam, tile, 1.0 / w, dx, dy, dz)
+                    r, g, e = _body(scene, look, p, ground, view, light, shadows, beam, tile, 1.0 / w, dx, dy, dz)
                 else:
                     r, g, e = _ground(
                         ground, view, light, shadows, beam, tile, 1.0 / w, p == KERB_FACE, dx, dy, dz, a, b
@@ -78,11 +82,11 @@ def shade(scene, color, ground, view, layers, light, shadows, beam, tile, begin,
                 r, g, e = _air(light, 1.0 / w, r, g, e)
             w, p = layers.glass_w[y, x], layers.glass_hit[y, x]
             if w > layers.w[y, x]:
-                r, g, e = _through(scene, color, p, view, light, shadows, tile, 1.0 / w, dx, dy, dz, r, g, e)
+                r, g, e = _through(scene, look, p, view, light, shadows, tile, 1.0 / w, dx, dy, dz, r, g, e)
             out[y, x, 0], out[y, x, 1], out[y, x, 2] = r, g, e
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**PER_PIXEL)
 def _air(light, t, r, g, b):
     """Haze between: what is lost on the way and what comes in from the side (Koschmieder)."""
     clear = math.exp(-light.extinction * t)
@@ -93,7 +97,14 @@ def _air(light, t, r, g, b):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
+def _fresnel(straight, slant):
+    """Share of light that is mirrored (Schlick 1994): `straight` where the cosine `slant` is 1, all of it at 0."""
+    rest = (1.0 - slant) * (1.0 - slant)
+    return straight + (1.0 - straight) * rest * rest * (1.0 - slant)
+
+
+@njit(**PER_PIXEL)
 def _falling(light, lit, open_sky, nx, ny, nz):
     """Light falling on a surface with that normal: sun, sky and what the ground throws back."""
     s = max(nx * light.sun[0] + ny * light.sun[1] + nz * light.sun[2], 0.0) * lit
@@ -106,7 +117,7 @@ def _falling(light, lit, open_sky, nx, ny, nz):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def _beam(light, beam, x, y, z, nx, ny, nz):
     """Light of the own head lamps on a surface, dipped: sharply less above the lamps' height."""
     if light.lamps <= 0.0:
@@ -124,7 +135,7 @@ def _beam(light, beam, x, y, z, nx, ny, nz):
     return _BEAM * cut * facing * math.exp(-2.2 * aside * aside) / (12.0 + 0.45 * squared)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b):
     """Light that comes from the ground t m along a ray (world), from several places in the pixel."""
     across = max(math.sqrt(dx * dx + dy * dy), 1e-6)
@@ -133,44 +144,43 @@ def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b)
     nx, ny, nz = 0.0, 0.0, 1.0
     if ground.rays.steepest > 0.0:
         cell = ground.rays.terrain_cell
-        nx = (terrain_height(ground.rays, x - 0.5 * cell, y) - terrain_height(ground.rays, x + 0.5 * cell, y)) / cell
-        ny = (terrain_height(ground.rays, x, y - 0.5 * cell) - terrain_height(ground.rays, x, y + 0.5 * cell)) / cell
+        nx = (height_at(ground.rays, x - 0.5 * cell, y) - height_at(ground.rays, x + 0.5 * cell, y)) / cell
+        ny = (height_at(ground.rays, x, y - 0.5 * cell) - height_at(ground.rays, x, y + 0.5 * cell)) / cell
         nz = 1.0 / math.sqrt(1.0 + nx * nx + ny * ny)
         nx, ny = nx * nz, ny * nz
     wide = t / view.focal_x
     slant = max(-(dx * nx + dy * ny + dz * nz), 0.01)
     ex, ey = dx / across, dy / across
-    red, green, blue, gloss = 0.0, 0.0, 0.0, 0.0
     if face:
         # The side of a kerb, towards the camera.
         nx, ny, nz = -ex, -ey, 0.0
-        surface = surface_seen(ground, x + 0.06 * ex, y + 0.06 * ey)
+        x, y = x + 0.06 * ex, y + 0.06 * ey
         taps, long = 1, 0.0
     else:
         long = wide / slant
         taps = min(_TAPS + int(long / (4.0 * wide)), _MOST_TAPS)
+    raster, at = raster_for(ground, x, y, long + wide + 0.5)
     # Not less than a cell, or the raster's stairs would show.
-    long, broad = max(long, ground.near_cell), max(wide, ground.near_cell)
-    first, same = -1, True
+    cell = 1.0 / at[2]
+    step, broad = max(long, cell) / taps, max(wide, cell)
+    total, same = 0, True
+    first = surface_in(raster, at, x, y)
+    f = -0.5 * (taps - 1) * step
     for k in range(taps):
-        f = (k + 0.5) / taps - 0.5
-        g = ((k * 0.618034) % 1.0) - 0.5
-        if not face:
-            surface = surface_seen(ground, x + f * long * ex - g * broad * ey, y + f * long * ey + g * broad * ex)
-        red += _GROUND_COLOR[surface, 0]
-        green += _GROUND_COLOR[surface, 1]
-        blue += _GROUND_COLOR[surface, 2]
-        gloss += _GROUND_GLOSS[surface]
-        if surface != first:
-            same = first < 0
-            first = surface
+        g = _ASIDE[k] * broad
+        surface = surface_in(raster, at, x + f * ex - g * ey, y + f * ey + g * ex)
+        total += _PACKED[surface]
+        same = same and surface == first
+        f += step
+    scale = 1.0 / (_PACK * taps)
+    red, green, blue = (total & 0xFFFF) * scale, ((total >> 16) & 0xFFFF) * scale, ((total >> 32) & 0xFFFF) * scale
+    gloss = (total >> 48) * scale
     pixel = 0.5 * (wide + min(long, 4.0 * wide))
     if same:
         bright, warm = ground_texture(tile, first, x, y, pixel)
     else:
         bright, warm = 1.0 + 0.04 * noise_at(tile, 1.3 * x, 1.3 * y), 0.0
-    k = bright / taps
-    red, green, blue, gloss = red * k * (1.0 + 1.5 * warm), green * k, blue * k * (1.0 - warm), gloss / taps
+    red, green, blue = red * bright * (1.0 + 1.5 * warm), green * bright, blue * bright * (1.0 - warm)
     hidden = sky_hidden(shadows, x, y)
     lit = sun_reaching(shadows, x, y, z, 0.0, 0.0, 1.0) * (1.0 - 0.4 * hidden)
     r, g, e = _falling(light, lit, 1.0 - 0.85 * hidden, nx, ny, nz)
@@ -183,28 +193,25 @@ def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b)
         red, green, blue = red * dark, green * dark, blue * dark
         gloss = max(gloss, 0.25 * wet + 0.75 * stand)
     r, g, e = red * (r + lamp), green * (g + lamp), blue * (e + 0.9 * lamp)
-    if gloss > 0.05:
-        fresnel = 0.02 + 0.98 * (1.0 - slant) ** 5
-        k = fresnel * gloss * (1.0 - hidden) * (0.25 + 0.75 * wet)
+    k = gloss * _fresnel(0.02, slant) * (1.0 - hidden) * (0.25 + 0.75 * wet)
+    if k > 0.01:
         mr, mg, mb = mirrored(light, tile, dx - 2.0 * slant * -nx, dy - 2.0 * slant * -ny, dz + 2.0 * slant * nz)
         r, g, e = r + k * (mr - r), g + k * (mg - g), e + k * (mb - e)
     return r, g, e
 
 
-@njit(cache=True, nogil=True)
-def _body(scene, color, p, ground, view, light, shadows, beam, tile, t, dx, dy, dz):
+@njit(**PER_PIXEL)
+def _body(scene, look, p, ground, view, light, shadows, beam, tile, t, dx, dy, dz):
     """Light that comes from a primitive t m along a ray."""
     A, material, b = scene.affine[p], scene.material[p], scene.body[p]
     x, y, z = view.origin[0] + t * dx, view.origin[1] + t * dy, view.origin[2] + t * dz
     cx = A[0, 0] * x + A[0, 1] * y + A[0, 2] * z + A[0, 3]
     cy = A[1, 0] * x + A[1, 1] * y + A[1, 2] * z + A[1, 3]
     cz = A[2, 0] * x + A[2, 1] * y + A[2, 2] * z + A[2, 3]
-    hx = 1.0 / math.sqrt(A[0, 0] * A[0, 0] + A[0, 1] * A[0, 1] + A[0, 2] * A[0, 2])
-    hy = 1.0 / math.sqrt(A[1, 0] * A[1, 0] + A[1, 1] * A[1, 1] + A[1, 2] * A[1, 2])
-    hz = 1.0 / math.sqrt(A[2, 0] * A[2, 0] + A[2, 1] * A[2, 1] + A[2, 2] * A[2, 2])
-    r, g, e = color[p, 0], color[p, 1], color[p, 2]
+    hx, hy, hz = look[p, 3], look[p, 4], look[p, 5]
+    r, g, e = look[p, 0], look[p, 1], look[p, 2]
     pixel = t / view.focal_x
-    over = z - terrain_height(ground.rays, x, y)
+    over = z - height_at(ground.rays, x, y)
     if scene.density[p] > 0.0:
         return _leaf(light, shadows, beam, material, r, g, e, x, y, z, cx, cy, cz, hx, hy, hz, over, pixel)
     qx, qy, qz = canonical_normal(scene.kind[p], scene.taper[p], cx, cy, cz)
@@ -256,25 +263,25 @@ def _body(scene, color, p, ground, view, light, shadows, beam, tile, t, dx, dy, 
     r, g, e = r * (lr + lamp) + inner, g * (lg + lamp) + 0.75 * inner, e * (lb + lamp) + 0.45 * inner
     if gloss > 0.02:
         base = 0.35 if material == _METAL else 0.045
-        k = gloss * (base + (1.0 - base) * (1.0 - slant) ** 5)
+        k = gloss * _fresnel(base, slant)
         rx, ry, rz = dx + 2.0 * slant * nx, dy + 2.0 * slant * ny, dz + 2.0 * slant * nz
         mr, mg, mb = mirrored(light, tile, rx, ry, rz)
         s = rx * light.sun[0] + ry * light.sun[1] + rz * light.sun[2]
-        shine = gloss * lit * (3.0 * s**90 if s > 0.9 else 0.0)
+        shine = gloss * lit * (3.0 * math.exp(90.0 * (s - 1.0)) if s > 0.9 else 0.0)
         r = r + k * (open_sky * mr - r) + shine * light.sunlight[0]
         g = g + k * (open_sky * mg - g) + shine * light.sunlight[1]
         e = e + k * (open_sky * mb - e) + shine * light.sunlight[2]
     on = _lamp_on(scene, p, b, material, light.lamps)
     if on > 0.0:
         k = _LAMP * on * (0.4 + 0.6 * slant)
-        top = max(color[p, 0], color[p, 1], color[p, 2], 0.001)
-        r += k * (0.06 + color[p, 0] / top)
-        g += k * (0.06 + color[p, 1] / top)
-        e += k * (0.06 + color[p, 2] / top)
+        top = max(look[p, 0], look[p, 1], look[p, 2], 0.001)
+        r += k * (0.06 + look[p, 0] / top)
+        g += k * (0.06 + look[p, 1] / top)
+        e += k * (0.06 + look[p, 2] / top)
     return r, g, e
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def _leaf(light, shadows, beam, material, r, g, e, x, y, z, cx, cy, cz, hx, hy, hz, over, pixel):
     """A tuft of leaves, or a puff of steam: it faces anywhere, its neighbours shade it from within."""
     size = max(0.09, 2.0 * pixel)
@@ -302,8 +309,8 @@ def _leaf(light, shadows, beam, material, r, g, e, x, y, z, cx, cy, cz, hx, hy, 
     )
 
 
-@njit(cache=True, nogil=True)
-def _through(scene, color, p, view, light, shadows, tile, t, dx, dy, dz, r, g, e):
+@njit(**PER_PIXEL)
+def _through(scene, look, p, view, light, shadows, tile, t, dx, dy, dz, r, g, e):
     """What is behind a vehicle's glass, darker, and what the glass mirrors."""
     A = scene.affine[p]
     x, y, z = view.origin[0] + t * dx, view.origin[1] + t * dy, view.origin[2] + t * dz
@@ -317,22 +324,22 @@ def _through(scene, color, p, view, light, shadows, tile, t, dx, dy, dz, r, g, e
     k = 1.0 / max(math.sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
     nx, ny, nz = nx * k, ny * k, nz * k
     slant = max(-(nx * dx + ny * dy + nz * dz), 0.0)
-    fresnel = 0.07 + 0.93 * (1.0 - slant) ** 5
+    fresnel = _fresnel(0.07, slant)
     rx, ry, rz = dx + 2.0 * slant * nx, dy + 2.0 * slant * ny, dz + 2.0 * slant * nz
     mr, mg, mb = mirrored(light, tile, rx, ry, rz)
     pass_on = (1.0 - fresnel) * _GLASS_TINT
     s = rx * light.sun[0] + ry * light.sun[1] + rz * light.sun[2]
     shine = 0.0
     if s > 0.96 and light.sunlight[0] > 0.0:
-        shine = 4.0 * s**200 * sun_reaching(shadows, x, y, z, nx, ny, nz)
+        shine = 4.0 * math.exp(200.0 * (s - 1.0)) * sun_reaching(shadows, x, y, z, nx, ny, nz)
     return (
-        pass_on * (0.8 * r) + fresnel * mr + 0.2 * color[p, 0] * light.skylight[0] + shine * light.sunlight[0],
-        pass_on * (0.85 * g) + fresnel * mg + 0.2 * color[p, 1] * light.skylight[1] + shine * light.sunlight[1],
-        pass_on * (0.85 * e) + fresnel * mb + 0.2 * color[p, 2] * light.skylight[2] + shine * light.sunlight[2],
+        pass_on * (0.8 * r) + fresnel * mr + 0.2 * look[p, 0] * light.skylight[0] + shine * light.sunlight[0],
+        pass_on * (0.85 * g) + fresnel * mg + 0.2 * look[p, 1] * light.skylight[1] + shine * light.sunlight[1],
+        pass_on * (0.85 * e) + fresnel * mb + 0.2 * look[p, 2] * light.skylight[2] + shine * light.sunlight[2],
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def _lamp_on(scene, p, b, material, dark):
     """How brightly a lamp shines, 0..1."""
     lights = scene.lights[b]

@@ -17,6 +17,7 @@ from karp_perception.world.geometry.ground import GroundRays, terrain_height
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.geometry.scene import SceneRays
+from karp_perception.world.sensors.compiled import PER_PIXEL
 
 _BLOCK, _CYLINDER = int(Kind.BLOCK), int(Kind.CYLINDER)
 _GLASS, _STEAM = int(Material.GLASS), int(Material.STEAM)
@@ -25,15 +26,18 @@ _CONTACT_CELL, _CONTACT_SIZE = 0.1, 400
 _CONTACT_REACH = 0.45  # m of clearance at which a body hides a third of the sky
 _CONTACT_BLUR = 2.5  # texels
 _NOTHING = np.float32(-1e9)
-_DOWN = np.array([0.0, 0.0, -1.0])
+_DOWN = (0.0, 0.0, -1.0)
+
+
+Vector = tuple[float, float, float]
 
 
 class ShadowMap(NamedTuple):
     """What one direction sees first."""
 
-    across: np.ndarray  # (3,) unit vectors of its columns
-    along: np.ndarray  # (3,) of its rows
-    toward: np.ndarray  # (3,) of its direction
+    across: Vector  # unit vector of its columns
+    along: Vector  # of its rows
+    toward: Vector  # of its direction
     column: float  # number of the first column and row: coordinates divided by `cell`
     row: float
     cell: float  # m
@@ -51,13 +55,13 @@ class Shadows(NamedTuple):
     contact_cell: float
 
 
-def cast_shadows(scene: SceneRays, ground: GroundRays, center: np.ndarray, sun: np.ndarray, shining: bool) -> Shadows:
+def cast_shadows(scene: SceneRays, ground: GroundRays, center: np.ndarray, sun: Vector, shining: bool) -> Shadows:
     """Shadows around `center` (3,) m.
 
     Args:
         scene, ground: of `Scene.rays`.
         center: (3,) m, in the world's frame.
-        sun: (3,) unit vector towards the sun.
+        sun: unit vector towards the sun.
         shining: whether it casts shadows at all.
     """
     size = _SIZE if shining else 1
@@ -70,17 +74,18 @@ def cast_shadows(scene: SceneRays, ground: GroundRays, center: np.ndarray, sun: 
     return Shadows(near, far, hidden, under.column * under.cell, under.row * under.cell, under.cell)
 
 
-def _map(scene: SceneRays, center: np.ndarray, toward: np.ndarray, cell: float, size: int) -> ShadowMap:
+def _map(scene: SceneRays, center: np.ndarray, toward: Vector, cell: float, size: int) -> ShadowMap:
     if abs(toward[2]) > 0.999:
         across, along = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
     else:
         across = np.array([-toward[1], toward[0], 0.0]) / math.hypot(toward[0], toward[1])
-        along = np.cross(toward, across)
+        along = np.cross(np.asarray(toward), across)
     # Whole texels: a shadow's edge does not crawl while the camera moves.
     column = math.floor(float(across @ center) / cell) - size // 2
     row = math.floor(float(along @ center) / cell) - size // 2
     height = np.full((size, size), _NOTHING, np.float32)
-    found = ShadowMap(across, along, np.ascontiguousarray(toward, float), float(column), float(row), cell, height)
+    axes = (tuple(float(c) for c in axis) for axis in (across, along, toward))
+    found = ShadowMap(*axes, float(column), float(row), cell, height)
     if size > 1:
         _draw(scene, found)
     return found
@@ -242,7 +247,7 @@ def _hidden_sky(under, ground):
     return hidden
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def _lit(m, x, y, z, lift):
     """Share of the sun that comes to a place, by four texels; -1 outside the map."""
     n = m.height.shape[0]
@@ -259,7 +264,7 @@ def _lit(m, x, y, z, lift):
     return low + g * (high - low)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def sun_reaching(shadows, x, y, z, nx, ny, nz):
     """Share 0..1 of the sun's light that reaches a place on a surface with that normal."""
     # A little off the surface, so that it does not shade itself.
@@ -272,7 +277,7 @@ def sun_reaching(shadows, x, y, z, nx, ny, nz):
     return lit if lit >= 0.0 else 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def sky_hidden(shadows, x, y):
     """Share 0..1 of the sky that bodies hide from the ground at a place."""
     n = shadows.contact.shape[0]

@@ -11,20 +11,23 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from karp_perception.world.sensors.compiled import PER_PIXEL
 from karp_perception.world.sensors.textures import noise_at
 from karp_perception.world.sensors.weather import Weather
 
+RGB = tuple[float, float, float]
+
 
 class Light(NamedTuple):
-    """The light of a moment, for compiled code. Colours are (3,)."""
+    """The light of a moment, for compiled code."""
 
-    sun: np.ndarray  # direction towards the sun
-    sunlight: np.ndarray  # what a white surface facing the sun sends back of it
-    skylight: np.ndarray  # what a white level surface sends back of the whole sky
-    bounce: np.ndarray  # what one facing down sends back of the ground
-    zenith: np.ndarray  # radiance of the sky overhead
-    horizon: np.ndarray  # and low down: also the colour of haze
-    cloud: np.ndarray  # of a bright cloud
+    sun: RGB  # direction towards the sun
+    sunlight: RGB  # what a white surface facing the sun sends back of it
+    skylight: RGB  # what a white level surface sends back of the whole sky
+    bounce: RGB  # what one facing down sends back of the ground
+    zenith: RGB  # radiance of the sky overhead
+    horizon: RGB  # and low down: also the colour of haze
+    cloud: RGB  # of a bright cloud
     cloudiness: float
     drift: float  # m, moves the clouds' pattern
     extinction: float  # 1 / m
@@ -61,14 +64,15 @@ def light_of(weather: Weather) -> Light:
     cloud = dim * (0.25 + 0.6 * weather.sunshine) * (0.4 + 0.6 * warm) + night
     level = float(np.mean(skylight) + 0.6 * up * np.mean(sunlight)) * _MEAN_ALBEDO
     exposure = _GREY / (0.5 * level + 0.5 * _MEAN_ALBEDO * float(np.mean(horizon)) + 0.004)
+    colors = (weather.sun_direction, sunlight, skylight, bounce, zenith, horizon, cloud)
     return Light(
-        weather.sun_direction, sunlight, skylight, bounce, zenith, horizon, cloud, float(weather.cloudiness),
+        *(tuple(float(c) for c in color) for color in colors), float(weather.cloudiness),
         1000.0 * math.sin(7.0 * weather.sun_azimuth), weather.extinction, float(weather.wetness),
-        1.0 if weather.night else 0.0, exposure,
+        1.0 if weather.night else 0.0, float(exposure),
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def sky_color(light, tile, dx, dy, dz, sharp):
     """Radiance of the sky along a direction of unit length; `sharp`: with clouds' edges and the sun's disc."""
     low = 1.0 - max(dz, 0.0)
@@ -93,9 +97,11 @@ def sky_color(light, tile, dx, dy, dz, sharp):
         b += cover * (body * light.cloud[2] - b) * 0.9
     s = dx * light.sun[0] + dy * light.sun[1] + dz * light.sun[2]
     if s > 0.0:
-        glow = 0.5 * s**24
-        if sharp:
-            glow += 12.0 * max(0.0, (s - 0.9994) / 0.0006) ** 0.5 if s > 0.9994 else 0.8 * s**400
+        s8 = s * s * s * s
+        s8 *= s8
+        glow = 0.5 * s8 * s8 * s8
+        if sharp and s > 0.98:
+            glow += 12.0 * math.sqrt((s - 0.9994) / 0.0006) if s > 0.9994 else 0.8 * math.exp(400.0 * (s - 1.0))
         r += glow * light.sunlight[0]
         g += glow * light.sunlight[1]
         b += glow * light.sunlight[2]
@@ -108,7 +114,7 @@ def sky_color(light, tile, dx, dy, dz, sharp):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def mirrored(light, tile, dx, dy, dz):
     """Radiance of the surroundings along the direction of a reflection: sky above, ground below, houses between."""
     if dz <= 0.0:

@@ -11,6 +11,7 @@ from numba import njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.primitives import hash3
+from karp_perception.world.sensors.compiled import PER_PIXEL
 
 NOISE_SIZE = 256  # a power of two
 _MASK = NOISE_SIZE - 1
@@ -39,7 +40,7 @@ def noise() -> np.ndarray:
     return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**PER_PIXEL)
 def noise_at(tile, u, v):
     """Smooth noise at a place in cells of the tile: bilinear."""
     i, j = math.floor(u), math.floor(v)
@@ -51,13 +52,13 @@ def noise_at(tile, u, v):
     return low + g * (high - low)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(**PER_PIXEL)
 def fade(size, pixel):
     """1 where a pattern of that size (m) is well resolved by pixels of `pixel` m, 0 where it is not."""
     return min(max(0.75 * size / pixel - 0.5, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def grain(tile, x, y, pixel, fine, middle, wide):
     """A factor around 1: noise of blobs of 2 cm, 15 cm and 2 m, of these strengths, as far as they are resolved."""
     f = 1.0
@@ -72,7 +73,7 @@ def grain(tile, x, y, pixel, fine, middle, wide):
     return max(f, 0.15)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def ground_texture(tile, surface, x, y, pixel):
     """Factors (light, warm) of a surface's colour at a place in the world, m; `warm` > 0 is browner, < 0 greener."""
     large = noise_at(tile, 0.11 * x, 0.11 * y)
@@ -82,11 +83,11 @@ def ground_texture(tile, surface, x, y, pixel):
     if surface in (_ASPHALT, _OLD):
         old = surface == _OLD
         f = grain(tile, x, y, pixel, 0.12, 0.04, 0.035) * (1.0 + 0.05 * large)
-        crack = noise_at(tile, 0.45 * x + 9.0, 0.45 * y)
-        width = 0.02 if old else 0.006
-        if abs(crack) < width and large > (-0.3 if old else 0.9):
-            f *= 1.0 - 0.5 * fade(0.04, pixel)
-        if noise_at(tile, 0.16 * x + 77.0, 0.16 * y + 13.0) > (1.35 if old else 2.0):
+        if large > (-0.3 if old else 0.9) and pixel < 0.1:
+            crack = noise_at(tile, 0.45 * x + 9.0, 0.45 * y)
+            if abs(crack) < (0.02 if old else 0.006):
+                f *= 1.0 - 0.5 * fade(0.04, pixel)
+        if large < (-1.2 if old else -2.0):
             f *= 0.8  # a patch that was mended
         return f, 0.02
     if surface == _MARKING:
@@ -114,7 +115,7 @@ def ground_texture(tile, surface, x, y, pixel):
     return grain(tile, x, y, pixel, 0.25, 0.14, 0.10), 0.05 * large
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def wall_texture(tile, material, strength, u, v, pixel):
     """Factor of the light that an upright or lying face sends back; u along it and v up it, m, of its own primitive."""
     if material == _BRICK:
@@ -151,7 +152,7 @@ def wall_texture(tile, material, strength, u, v, pixel):
     return grain(tile, u, v, pixel, 0.4 * strength, 0.3 * strength, 0.15 * strength)
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_PIXEL)
 def pane(u, v, wide, high, pixel):
     """Of a front of glass of wide x high m, at (u, v) from its middle: (share of frame 0..1, number of the pane)."""
     columns, rows = max(math.floor(wide / _PANE_WIDE + 0.5), 1.0), max(math.floor(high / _PANE_HIGH + 0.5), 1.0)
