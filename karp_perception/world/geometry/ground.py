@@ -56,7 +56,7 @@ class SurfaceProperties:
 
 
 SURFACES: dict[Surface, SurfaceProperties] = {
-    Surface.ASPHALT: SurfaceProperties(0.0, 0.006, 0.16, 0.15, (92, 92, 94), 0.25),
+    Surface.ASPHALT: SurfaceProperties(0.0, 0.006, 0.12, 0.15, (92, 92, 94), 0.25),
     Surface.MARKING: SurfaceProperties(0.003, 0.004, 0.55, 0.1, (214, 214, 208), 0.15),
     Surface.PAVEMENT: SurfaceProperties(0.12, 0.006, 0.26, 0.1, (150, 147, 140), 0.3),
     Surface.KERB: SurfaceProperties(0.12, 0.004, 0.30, 0.1, (168, 166, 160), 0.2),
@@ -66,7 +66,7 @@ SURFACES: dict[Surface, SurfaceProperties] = {
     Surface.COBBLE: SurfaceProperties(0.0, 0.012, 0.24, 0.1, (118, 114, 110), 0.6),
     Surface.MANHOLE: SurfaceProperties(0.004, 0.004, 0.10, 0.3, (60, 60, 62), 0.4),
     Surface.PUDDLE: SurfaceProperties(0.002, 0.0, 0.02, 0.95, (84, 90, 98), 0.0),
-    Surface.ASPHALT_OLD: SurfaceProperties(0.0, 0.010, 0.20, 0.1, (112, 110, 106), 0.4),
+    Surface.ASPHALT_OLD: SurfaceProperties(0.0, 0.010, 0.16, 0.1, (112, 110, 106), 0.4),
     Surface.CONCRETE: SurfaceProperties(0.0, 0.005, 0.30, 0.1, (162, 160, 154), 0.25),
 }
 
