@@ -19,7 +19,7 @@ from karp_perception.world.geometry.ground import Ground, Patch, Surface
 from karp_perception.world.geometry.materials import REFLECTIVITY, Material
 from karp_perception.world.geometry.scene import Bodies, Body, Scene
 from karp_perception.world.geometry.shape import ShapeBuilder, rotation_matrix
-from karp_perception.world.sensors.laser_returns import AIR, backscatter
+from karp_perception.world.sensors.laser_returns import AIR, backscatter, echo_tables
 from karp_perception.world.sensors.laser_weather import LaserWeather, soft_target
 from karp_perception.world.sensors.lidar import Lidar, LidarReturns
 from karp_perception.world.sensors.lidar_models import LIDARS, LidarModel, lidar_named
@@ -39,6 +39,7 @@ def pose(x: float, y: float, z: float) -> np.ndarray:
 def ideal(model: LidarModel, **changes: object) -> LidarModel:
     """A sensor that misses nothing and errs by nothing."""
     exact: dict[str, object] = {"range_step": 1e-7, "reach_at_10": 1e5, "min_range": 0.01, "max_range": 300.0}
+    exact["roof"] = None
     exact |= dict.fromkeys(("noise", "noise_per_m", "divergence", "fading", "beam_spread", "missing"), 0.0)
     return replace(model, **(exact | changes))
 
@@ -216,7 +217,10 @@ def test_a_square_wall_fades_with_range_as_the_received_power_says() -> None:
         back = np.zeros(len(rays), bool)
         back[returns.column * model.beams + returns.ring] = True
         r, cosine = x / rays[square, 0], rays[square, 0]
-        echo = np.array([backscatter(REFLECTIVITY[Material.CONCRETE], 0.0, c) for c in cosine])
+        scene, _ = Scene(Ground.flat(), Bodies.of([wall(x)]), Bodies.of([])).rays(0.0, 0.0, 300.0)
+        reflectivity = echo_tables(scene)[0][0]
+        assert 0.3 < reflectivity / REFLECTIVITY[Material.CONCRETE] < 3.0  # walls differ
+        echo = np.array([backscatter(reflectivity, 0.0, c) for c in cosine])
         expected = norm.cdf(np.log(echo / r**2 / (0.1 / 12.0**2)) / 0.4).mean()
         share = back[square].mean()
         assert share == pytest.approx(expected, abs=4 * np.sqrt(0.25 / square.sum()) + 0.01)
@@ -232,17 +236,17 @@ def test_surfaces_give_less_back_at_a_slant_the_gloss_least() -> None:
 
 
 def test_roads_vanish_with_range_and_walls_do_not() -> None:
-    returns = sweep(LIDARS["hdl64e"], [wall(70.0)], 1.73, Ground.flat(base=Surface.ASPHALT))
-    sensor = Lidar(LIDARS["hdl64e"], pose(0, 0, 1.73))
-    rays = sensor.directions(1)
+    model = replace(LIDARS["hdl64e"], roof=None)
+    returns = sweep(model, [wall(50.0, Material.PLASTER)], 1.73, Ground.flat(base=Surface.ASPHALT))
+    rays = Lidar(model, pose(0, 0, 1.73)).directions(1)
     down = np.where(rays[:, 2] < 0, -1.73 / np.minimum(rays[:, 2], -1e-9), np.inf)
-    down[(rays[:, 0] > 0) & (down * rays[:, 0] > 70.0)] = np.inf
+    down[(rays[:, 0] > 0) & (down * rays[:, 0] > 50.0)] = np.inf
     back = np.zeros(len(rays), bool)
     back[(returns.column * 64 + returns.ring)[returns.ground]] = True
     shares = [back[(down >= a) & (down < a + 10)].mean() for a in (4, 14, 24, 34, 44, 54, 64)]
     assert (np.diff(shares) < 0.005).all()
     assert shares[0] > 0.97
-    assert shares[2] > 0.5
+    assert shares[2] > 0.4
     assert shares[-1] < 0.05
     on_wall = returns.owner == 7
     up = (rays[:, 0] * 0.999 > np.cos(np.radians(20))) & (rays[:, 2] > -0.01)
@@ -265,7 +269,7 @@ def test_black_cars_thin_out_before_white_ones() -> None:
 def test_glass_passes_beams_and_puddles_and_sky_swallow_them() -> None:
     model = LIDARS["hdl64e"]
     pane = ShapeBuilder().block((0, 0, 3.0), (0.05, 30.0, 6.0), Material.GLASS).build()
-    returns = sweep(model, [Body(pane, (12.0, 0.0, 0.0), owner=9), wall(20.0)])
+    returns = sweep(model, [Body(pane, (12.0, 0.0, 0.0), 0.8, owner=9), wall(20.0)])
     behind, on = (returns.owner == 7).sum(), (returns.owner == 9).sum()
     assert on < 0.12 * behind
     puddle = np.array([(8.0, -2.0), (12.0, -2.0), (12.0, 2.0), (8.0, 2.0)])
@@ -287,6 +291,19 @@ def test_what_is_too_near_or_too_far_is_left_out() -> None:
     assert distance.min() >= model.min_range - 0.01
     assert distance.max() <= model.max_range + 0.01
     assert not (returns.owner == 4).any()
+
+
+def test_beams_that_meet_the_own_roof_are_lost() -> None:
+    model = ideal(LIDARS["hdl32e"], columns=360)
+    free = sweep(model, [])
+    behind = sweep(replace(model, roof=(0.5, 1.0, 2.0, 0.8)), [])
+    # A ray to ground 2 m below passes the roof's level a quarter of the way there.
+    x, y, _ = 0.25 * free.sweep.points[:, :3].T
+    on_roof = (x < 1.0) & (x > -2.0) & (np.abs(y) < 0.8)
+    assert on_roof.sum() > 500
+    kept = (free.column * 32 + free.ring)[~on_roof]
+    # Which beams those are is decided once for all turns, each of which begins within a column of another.
+    assert len(np.setxor1d(kept, behind.column * 32 + behind.ring)) <= 40
 
 
 def test_edges_leave_points_between_front_and_back_only_for_wide_beams() -> None:
@@ -449,13 +466,13 @@ def test_half_of_what_stands_half_behind_something_is_seen() -> None:
     assert shares([target, whole], both, looks=np.array([[True, True], [False, True]]))[0] == 0.0
 
 
-def test_scenery_and_ground_hide_and_glass_does_not() -> None:
+def test_scenery_and_ground_hide_and_glass_does_only_in_part() -> None:
     target = box(20.0, 0.0, (0.2, 2.0, 2.0), 1)
     eye = [(0.0, 0.0, 1.0)]
     low = Body(ShapeBuilder().block((0, 0, 0.5), (0.2, 9.0, 1.0), Material.CONCRETE).build(), (10.0, 0.0, 0.0))
     assert shares([target, low], eye, samples=400)[0] == pytest.approx(0.5, abs=0.02)
     pane = Body(ShapeBuilder().block((0, 0, 2.0), (0.02, 9.0, 4.0), Material.GLASS).build(), (10.0, 0.0, 0.0))
-    assert shares([target, pane], eye, samples=400)[0] > 0.8
+    assert shares([target, pane], eye, samples=400)[0] > 0.4
     hill = np.zeros((2, 61))
     hill[:, 28:33] = 6.0
     scene = Scene(Ground(hill, (-20.0, -50.0), 1.0), Bodies.of([target]), Bodies.of([])).rays(0.0, 0.0, 200.0)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karp_perception.core import Boxes, ConfigurationError, LidarSweep
-from karp_perception.evaluation.labelled_frame import load_labelled_frame
+from karp_perception.evaluation.labelled_frame import LabelledFrame, load_labelled_frame
 from karp_perception.evaluation.restaging import paired, restage
-from karp_perception.evaluation.sweep_statistics import Quantity, Scan, statistics
+from karp_perception.evaluation.sweep_statistics import Quantity, Scan, View, statistics
 from karp_perception.world.sensors.lidar_models import LidarModel, lidar_named
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FACTOR = 1.5
 
 _RARE = 0.01  # share below which a factor says nothing
 _FEW = 4  # real objects below which a median says nothing
-_ONE_CAMERA = np.radians(40.0)  # half of the field of view that frames with one camera are labelled in
+_UNDERWAY = 60.0  # m along the route: places end somewhere, recorded ones do not
 
 # Source named by a frame -> its lidar, and where that is mounted in base_link, m: published by Geiger et al. (2013)
 # and Caesar et al. (2020, calibrated_sensor); SUSTechPOINTS names no sensor: beams 1/3 deg and
@@ -40,9 +40,10 @@ SOURCES: Mapping[str, tuple[str, tuple[float, float, float]]] = {
     "nuscenes": ("hdl32e", (0.94, 0.0, 1.84)),
     "sustech": ("pandar40", (0.0, 0.0, 1.9)),
 }
+_FAR = 100.0  # m, at which a beam's direction is that from any sensor on the vehicle
 _MOUNT = (0.0, 0.0, 1.8)  # m, where nothing is known of a vehicle
 
-FAMILIES = ("straight", "intersection", "parking", "curved")
+FAMILIES = ("straight", "curve", "intersection")
 """Kinds of place that recorded drives through towns consist of."""
 
 
@@ -93,9 +94,8 @@ def real_scans(folders: Sequence[Path], lidar: str | None = None) -> dict[str, l
         if frame.sensors.lidar is None:
             continue
         name, mount = _sensor_of(folder, lidar)
-        half_angle = float(_ONE_CAMERA) if frame.sector else np.pi
-        scan = _scan(frame.sensors.lidar.points, frame.labels, lidar_named(name), mount, half_angle)
-        scans.setdefault(name, []).append(scan)
+        points = frame.sensors.lidar.points
+        scans.setdefault(name, []).append(_scan(points, frame.labels, lidar_named(name), mount, _view_of(frame)))
     if not scans:
         raise ConfigurationError(f"{', '.join(map(str, folders)) or 'no folder'}: expected labelled frames with lidar")
     return scans
@@ -105,11 +105,11 @@ def world_scans(
     frames: Iterable[tuple[LidarSweep, Boxes]],
     model: LidarModel,
     mount: tuple[float, float, float],
-    half_angle: float = np.pi,
+    view: View | None = None,
 ) -> Iterator[Scan]:
     """The same of simulated frames: sweeps and the truth of their moment, both in `base_link`."""
     for sweep, boxes in frames:
-        yield _scan(sweep.points, boxes, model, mount, half_angle)
+        yield _scan(sweep.points, boxes, model, mount, view)
 
 
 def embedded_frames(rig: Rig, families: Sequence[str], frames: int, seed: int) -> Iterator[tuple[LidarSweep, Boxes]]:
@@ -118,7 +118,7 @@ def embedded_frames(rig: Rig, families: Sequence[str], frames: int, seed: int) -
     from karp_perception.world.sensors.weather import Weather
 
     for k in range(frames):
-        setup = Setup(family=families[k % len(families)], weather=Weather())
+        setup = Setup(family=families[k % len(families)], start=_UNDERWAY, weather=Weather())
         with EmbeddedWorld(setup, rig, seed=seed + k) as world:
             sweep = world.sensors().lidar
             truth = world.truth()
@@ -153,8 +153,8 @@ def run(
     for name, scans in real_scans(real, lidar).items():
         model, mount = lidar_named(name), tuple(float(v) for v in scans[0].origin)
         rig = Rig(name, model, mounted(*mount))
-        half_angle = min(scan.half_angle for scan in scans)
-        simulated = world_scans(embedded_frames(rig, families, frames, seed), model, mount, half_angle)
+        view = next((scan.view for scan in scans if scan.view is not None), None)
+        simulated = world_scans(embedded_frames(rig, families, frames, seed), model, mount, view)
         recorded, restaged = paired([restage(scan, model, catalogue.FAMILIES, seed) for scan in scans])
         found[name] = compare(statistics(scans) | recorded, statistics(simulated) | restaged)
     if file is not None:
@@ -188,12 +188,25 @@ def _number(value: float | None) -> str:
 
 
 def _scan(
-    points: np.ndarray, boxes: Boxes, model: LidarModel, mount: tuple[float, float, float], half_angle: float
+    points: np.ndarray, boxes: Boxes, model: LidarModel, mount: tuple[float, float, float], view: View | None
 ) -> Scan:
-    nearest = max(model.min_range, 1.8)
-    return Scan(
-        points, boxes, np.array(mount), np.array(model.elevations), model.columns * model.beams, nearest, half_angle
-    )
+    origin, nearest = np.array(mount), max(model.min_range, 1.8)
+    pulses = model.columns * model.beams
+    if view is not None:
+        azimuth, elevation = np.meshgrid(np.radians(np.arange(-180.0, 180.0, 0.5)), np.radians(model.elevations))
+        level = np.cos(elevation)
+        rays = np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)], axis=-1).reshape(-1, 3)
+        pulses = round(pulses * float(view.sees(origin + _FAR * rays).mean()))
+    return Scan(points, boxes, origin, np.array(model.elevations), pulses, nearest, view)
+
+
+def _view_of(frame: LabelledFrame) -> View | None:
+    """The camera's view where labels end with it."""
+    camera = next(iter(frame.sensors.cameras.values()), None)
+    if not frame.sector or camera is None:
+        return None
+    height, width = camera.image.shape[:2]
+    return View(camera.intrinsics, camera.T_base_camera, width, height)
 
 
 def _frames(folders: Sequence[Path]) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from karp_perception.core import Boxes
 from karp_perception.core.classes import TWO_WHEELERS
-from karp_perception.evaluation.sweep_statistics import GROWN, KINDS, Quantity, Scan, distance_name
+from karp_perception.evaluation.sweep_statistics import GROWN, KINDS, Quantity, Scan, distance_name, whole
 from karp_perception.world.geometry.cast import Carrier
 from karp_perception.world.geometry.ground import Ground
 from karp_perception.world.geometry.scene import Bodies, Body, Scene
@@ -80,8 +80,8 @@ def restage(
     real = recorded.sum(axis=1)
     use = (real >= fewest) & (hidden.sum(axis=0) / total < _HIDDEN) & np.array([k is not None for k in kinds], bool)
     use &= np.array([body is not None for body in stand_ins], bool)
-    corners = boxes.corners()
-    use &= (np.abs(np.arctan2(corners[..., 1], corners[..., 0])) <= scan.half_angle).all(axis=1)
+    if scan.view is not None:
+        use &= whole(boxes, scan.view)
     rows = np.flatnonzero(use)
     away = np.linalg.norm(boxes.center[:, :2] - scan.origin[:2], axis=1)
     return Restaged(

@@ -9,6 +9,7 @@ import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS
+from karp_perception.core.geometry import invert_pose, project_points, transform_points
 from karp_perception.detection.ground import GroundEstimator, GroundSettings
 
 KINDS: Mapping[str, frozenset[int]] = {
@@ -33,6 +34,23 @@ _FEWEST = 3  # points of an object that is counted
 
 
 @dataclass(frozen=True)
+class View:
+    """What a camera sees: (3, 3) intrinsics, (4, 4) pose in `base_link`, width and height in pixels."""
+
+    intrinsics: np.ndarray
+    T_base_camera: np.ndarray
+    width: int
+    height: int
+
+    def sees(self, points: np.ndarray) -> np.ndarray:
+        """(N,) whether points (N, 3) of `base_link` lie in the image."""
+        inside = transform_points(invert_pose(self.T_base_camera), points)
+        pixels, depth = project_points(inside, self.intrinsics)
+        with np.errstate(invalid="ignore"):
+            return (depth > 0) & (pixels >= 0).all(axis=1) & (pixels < (self.width, self.height)).all(axis=1)
+
+
+@dataclass(frozen=True)
 class Scan:
     """A sweep with its labels.
 
@@ -41,9 +59,9 @@ class Scan:
         boxes: labels.
         origin: (3,) m, of the lidar.
         elevations: (beams,) deg, of its rings, the lowest first.
-        pulses: fired in a whole turn.
+        pulses: fired in the part of a turn that is looked at.
         nearest: m from the origin below which points are the vehicle's own or no returns.
-        half_angle: rad to either side of ahead that labels (or points) cover.
+        view: what is looked at, where labels (or points) cover what a camera sees and nothing else; None for all.
     """
 
     points: np.ndarray
@@ -52,7 +70,7 @@ class Scan:
     elevations: np.ndarray
     pulses: int
     nearest: float = 1.8
-    half_angle: float = np.pi
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +104,12 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
     for scan in scans:
         offset = scan.points[:, :3] - scan.origin
         distance = np.linalg.norm(offset, axis=1)
-        azimuth = np.abs(np.arctan2(offset[:, 1], offset[:, 0]))
-        keep = (distance >= scan.nearest) & (azimuth <= scan.half_angle)
+        keep = distance >= scan.nearest
+        if scan.view is not None:
+            keep &= scan.view.sees(scan.points[:, :3].astype(float))
         points, distance, offset = scan.points[keep], distance[keep], offset[keep]
         sweeps, total = sweeps + 1, total + len(points)
-        fired += scan.pulses * scan.half_angle / np.pi
+        fired += scan.pulses
         ring = _rings(offset, scan.elevations)
         groups = ring * _RING_GROUPS // len(scan.elevations)
         for k, amount in enumerate(np.bincount(groups, minlength=_RING_GROUPS)):
@@ -101,8 +120,7 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
         seen = np.isfinite(height)
         for name, amount in _binned(height[seen], HEIGHTS):
             add(f"height: {name}", amount)
-        covered = np.abs(np.arctan2(scan.boxes.center[:, 1], scan.boxes.center[:, 0])) <= scan.half_angle
-        boxes = scan.boxes[covered]
+        boxes = scan.boxes if scan.view is None else scan.boxes[whole(scan.boxes, scan.view)]
         inside = boxes.contains(points[:, :3].astype(float), GROWN) if len(boxes) else np.zeros((0, len(points)), bool)
         on_ground = seen & (np.abs(height) < _ON_GROUND)
         # The ground below a label is no part of the object.
@@ -134,6 +152,12 @@ def statistics(scans: Iterable[Scan]) -> dict[str, Quantity]:
         for q in QUANTILES if len(values) else ():
             result[f"intensity: {name} p{round(100 * q)}"] = Quantity(float(np.quantile(values, q)), sweeps)
     return result
+
+
+def whole(boxes: Boxes, view: View) -> np.ndarray:
+    """(N,) whether all corners of a box are seen."""
+    corners = boxes.corners()
+    return view.sees(corners.reshape(-1, 3)).reshape(corners.shape[:2]).all(axis=1)
 
 
 def distance_name(distance: float) -> str | None:

@@ -19,6 +19,7 @@ AIR = -1
 _RETRO_GAIN = 60.0  # more power than a white surface: signs and plates (Velodyne: retroreflectors lie above 100 %)
 _RETRO_SHADE = 2.3  # what they add to their reflectivity on the calibrated scale: 255 of 255
 _RETRO_FADES = 0.5  # cosine of the angle up to which they work
+_SHADES = 0.4  # standard deviation of the logarithm of reflectivity among bodies of one material and colour
 _UNEVEN = 0.6  # standard deviation of the logarithm of the fog's echo
 _DROPS_WITHIN = 12.0  # m, beyond which a drop is too faint
 _DROP_SHADE = 0.004  # reflectivity that a drop seems to have
@@ -32,6 +33,8 @@ _GROUND_TABLES = (
 _RETRO = np.array([m in (Material.SIGN, Material.REFLECTIVE, Material.PLATE) for m in Material])
 _LUMA = np.array([0.2126, 0.7152, 0.0722]) / 255.0  # ITU-R BT.709
 _BLACK_PAINT, _WHITE_PAINT = 0.04, 0.62  # reflectivity at 905 nm; between them it goes with the square of brightness
+_PANES = (Material.GLASS, Material.WINDOW)
+_DUST = 0.1  # share of their reflectivity that comes straight back: the rest is mirrored into some corner
 _DYED = (Material.CLOTH, Material.HAIR, Material.PLASTIC, Material.TARPAULIN, Material.PLASTER)
 _DYED_LEAST, _DYED_MOST = 0.55, 1.45  # factors on the reflectivity of what dyes darken, which matters less at 905 nm
 
@@ -50,6 +53,8 @@ def echo_tables(scene: SceneRays) -> tuple[np.ndarray, ...]:
     reflectivity = np.where(material == Material.PAINT, painted, reflectivity)
     dyed = reflectivity * (_DYED_LEAST + (_DYED_MOST - _DYED_LEAST) * brightness)
     reflectivity = np.where(np.isin(material, _DYED), dyed, reflectivity)
+    reflectivity = np.minimum(reflectivity * _own_share(scene)[scene.body], 1.0)
+    reflectivity = np.where(np.isin(material, _PANES), _DUST * reflectivity, reflectivity)
     return reflectivity, SPECULAR[material], _RETRO[material], *_GROUND_TABLES
 
 
@@ -60,6 +65,18 @@ def _bits(ray, key):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True)
+def _own_share(scene):
+    """(B,) factor on the reflectivity of each body, always the same: no two walls or trees are of one shade."""
+    share = np.empty(len(scene.owner))
+    for b in range(len(share)):
+        who = np.int64(scene.owner[b])
+        if who == 0:
+            who = np.int64(math.floor(scene.place[b, 0] * 97.0)) * 8191 + np.int64(math.floor(scene.place[b, 1] * 97.0))
+        share[b] = math.exp(_SHADES * NORMAL[_bits(who, 7) & np.uint64(4095)])
+    return share
 
 
 @njit(cache=True, inline="always")
@@ -140,13 +157,14 @@ def packed(reported, intensity, kind, directions, origin, time, beams, owner, su
 
 @njit(cache=True, nogil=True)
 def returns(
-    distance, primitive, surface, incidence, beams, sensor, sensitivity, weather, tables, key, begin, end,
+    distance, primitive, surface, incidence, beams, sensor, sensitivity, weather, tables, free, key, begin, end,
     reported, intensity, kind,
 ):  # fmt: skip
     """What the sensor reports of rays begin..end, column by column of `beams` rays.
 
     Args:
         distance, primitive, surface, incidence: (N,) of `Hits`.
+        free: (N,) whether the beam clears the own vehicle.
         sensor: see `sensor_numbers`. weather: loss, range noise, soft power and range, drops, wetness.
         reported: (N,) out, m, 0 for no return. intensity: (N,) out, 0..1.
         kind: (N,) out, ray whose hit it is (itself, or its neighbour at an edge), -1 for none, -2 for the air.
@@ -157,6 +175,8 @@ def returns(
     n = len(distance)
     for i in range(begin, end):
         reported[i], kind[i] = 0.0, -1
+        if not free[i]:
+            continue
         bits = _bits(i, key)
         r, power, shade, of = distance[i], 0.0, 0.0, i
         if primitive[i] != NOTHING:

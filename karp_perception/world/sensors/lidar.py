@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -69,6 +69,7 @@ class Lidar:
         firing = (np.arange(columns) + 0.5) / columns - model.stamp_at
         self._time = np.repeat(firing * model.sweep_s, beams)
         self._sensor = sensor_numbers(model)
+        self._free = ~own_roof(model, self._directions)
 
     @property
     def origin(self) -> np.ndarray:
@@ -108,14 +109,13 @@ class Lidar:
         hits = cast(scene, ground, carrier, self.origin, rays, self._time, model.max_range, seed, self.threads)
         n = len(rays)
         reported, intensity, kind = np.zeros(n), np.zeros(n, np.float32), np.empty(n, np.int64)
-        air = LaserWeather.of(weather)
-        conditions = (air.loss, air.range_noise, air.soft_power, air.soft_range, air.drops, air.wetness)
+        air = astuple(LaserWeather.of(weather))
         tables = echo_tables(scene)
         key = int(np.random.default_rng([seed, 4]).integers(1 << 62))
 
         def part(span: tuple[int, int]) -> None:
             returns(hits.distance, hits.primitive, hits.surface, hits.incidence, model.beams, self._sensor,
-                    model.sensitivity, conditions, tables, key, *span, reported, intensity, kind)  # fmt: skip
+                    model.sensitivity, air, tables, self._free, key, *span, reported, intensity, kind)  # fmt: skip
 
         edges = np.linspace(0, n, max(1, self.threads) + 1).astype(int)
         list(_pool(self.threads).map(part, [(int(a), int(b)) for a, b in itertools.pairwise(edges)]))
@@ -124,6 +124,16 @@ class Lidar:
             hits.primitive,
         )  # fmt: skip
         return LidarReturns(LidarSweep(points, stamp_ns, time), *columns, n)
+
+
+def own_roof(model: LidarModel, directions: np.ndarray) -> np.ndarray:
+    """(N,) whether beams in directions (N, 3) of the sensor's frame end on the roof it stands on."""
+    if model.roof is None:
+        return np.zeros(len(directions), bool)
+    below, ahead, behind, aside = model.roof
+    down = directions[:, 2] < 0.0
+    x, y = (directions[:, k] * below / np.maximum(-directions[:, 2], 1e-9) for k in (0, 1))
+    return down & (x < ahead) & (x > -behind) & (np.abs(y) < aside)
 
 
 def sensor_numbers(model: LidarModel) -> tuple[float | np.ndarray, ...]:

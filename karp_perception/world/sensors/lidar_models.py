@@ -37,6 +37,8 @@ class LidarModel:
         intensity_floor: above 0, intensity = scale * log(reflectivity / floor) instead, 0 below the floor: raw
             amplitudes of sensors without calibration, whose darkest returns all say 0.
         intensity_noise: standard deviation of the logarithm of intensity.
+        roof: m, what it stands on: how far that lies below the beams' origin and reaches ahead, behind and to either
+            side. Beams that meet it return nothing that drivers keep. None for nothing in the way.
         intensity_steps: how many values it has between 0 and 1.
     """
 
@@ -62,6 +64,7 @@ class LidarModel:
     intensity_floor: float = 0.0
     intensity_noise: float = 0.3
     intensity_steps: int = 255
+    roof: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         beams = len(self.elevations)
@@ -97,6 +100,11 @@ class LidarModel:
         return replace(self, columns=columns)
 
 
+# Roofs below roof lidars: of KITTI's estate car, and of nuScenes' small car, whose lidar stands far ahead on it.
+_ESTATE = (0.25, 0.7, 0.9, 0.6)
+_SMALL_CAR = (0.28, 0.75, 1.5, 0.55)
+
+
 def lidar_named(name: str) -> LidarModel:
     """A model of LIDARS; BEAMSxCOLUMNS such as "64x1024" gives that many columns of the model for so many beams.
 
@@ -119,12 +127,14 @@ def _models() -> dict[str, LidarModel]:
         LidarModel(
             "hdl64e", *beam_tables.hdl64e(), columns=2083, min_range=1.8, max_range=80.0, noise=0.015,
             divergence=0.002, reach_at_10=50.0, missing=0.01,
-            intensity_scale=0.145, intensity_floor=0.015, intensity_noise=0.45, intensity_steps=100,
+            intensity_scale=0.145, intensity_floor=0.015, intensity_noise=0.5, intensity_steps=100,
+            roof=_ESTATE,
         ),
         # nuScenes' sensor: 46.08 us a firing at 20 Hz, stamped at the end of the turn; 80 to 100 m.
         LidarModel(
             "hdl32e", *beam_tables.hdl32e(), columns=1085, rate=20.0, stamp_at=1.0, min_range=1.0, max_range=100.0,
             noise=0.02, divergence=0.00279, reach_at_10=60.0, intensity_scale=0.55, intensity_gamma=1.1,
+            intensity_noise=0.5, roof=_SMALL_CAR,
         ),
         # 55.296 us a firing at 10 Hz; 100 m; 3 cm typical.
         LidarModel(
@@ -144,8 +154,8 @@ def _models() -> dict[str, LidarModel]:
         # 0.2 deg at 10 Hz; 200 m at 20 %; 2 cm.
         LidarModel(
             "pandar40", *beam_tables.pandar40(), columns=1800, stamp_at=1.0, min_range=1.0, max_range=200.0,
-            noise=0.02, range_step=0.004, divergence=0.0016, reach_at_10=140.0, intensity_scale=0.35,
-            intensity_gamma=1.1,
+            noise=0.02, range_step=0.004, divergence=0.0016, reach_at_10=140.0, intensity_scale=0.4,
+            intensity_gamma=1.1, intensity_noise=0.4, roof=_ESTATE,
         ),
         # 0.2 deg at 10 Hz; 200 m at 10 %; 2 cm.
         LidarModel(
