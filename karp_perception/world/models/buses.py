@@ -101,10 +101,10 @@ def draw_bus(name: str, style: BusStyle, rng: np.random.Generator, size: Size) -
         b.fitted(size),
         pick(BUS_PAINT, rng),
         pick(BUS_PAINT, rng),
-        wheelbase=(front_axle if front_axle is not None else end - 0.275) - rear_axle,
+        wheelbase=(end if front_axle is None else front_axle) - rear_axle,
         rear_axle=rear_axle,
-        hitch=None if style.rear else 0.275 - end,
-        king_pin=None if style.front else end - 0.275,
+        hitch=None if style.rear else -end,
+        king_pin=None if style.front else end,
     )
 
 
@@ -121,7 +121,7 @@ def _windows(
 ) -> None:
     L, W, _ = size
     half = 0.5 * W
-    bays = max(3, round((face - tail) / 1.8))
+    bays = max(3, round((face - tail) / 2.2))
     for k in range(bays + 1):
         x = tail + 0.1 + k * (face - tail - 0.2 - 0.6 * rake) / bays
         lean = rake if k == bays else 0.0

@@ -214,6 +214,8 @@ def _cabin(b: Sculptor, style: CarStyle, size: Size, belt: float, rng: np.random
     half = 0.5 * W - 0.05
     paint = {"tint": FIRST}
     b.slab((tail, cowl), (-half, half), (belt, top), Material.GLASS, taper=(behind, ahead, lean, lean))
+    # The dashboard and the parcel shelf, dark, close the cabin below.
+    b.slab((tail + 0.06, cowl - 0.06), (0.06 - half, half - 0.06), (belt - 0.02, belt + 0.015), Material.PLASTIC)
     roof = (tail + behind - 0.03, cowl - ahead + 0.03)
     edge = half - lean + 0.02
     b.slab(roof, (-edge, edge), (top - 0.01, H), Material.PAINT, taper=(0.12, 0.12, 0.12, 0.12), **paint)
@@ -239,14 +241,14 @@ def _cabin(b: Sculptor, style: CarStyle, size: Size, belt: float, rng: np.random
     b.pair(
         (seat - 0.16, seat),
         (0.14 * W, 0.36 * W),
-        (belt - 0.15, belt + 0.6 * (top - belt)),
+        (belt - 0.15, belt + 0.55 * (top - belt)),
         Material.SEAT,
-        taper=(-0.12, 0.12, 0.04, 0.04),
+        taper=(-0.08, 0.13, 0.06, 0.06),
     )
     rear_seat = max(tail + 0.35, seat - 0.95)
     if not style.panel and seat - rear_seat > 0.6:
         b.slab(
-            (rear_seat - 0.15, rear_seat), (-0.36 * W, 0.36 * W), (belt - 0.1, belt + 0.4 * (top - belt)), Material.SEAT
+            (rear_seat - 0.15, rear_seat), (-0.36 * W, 0.36 * W), (belt - 0.1, belt + 0.3 * (top - belt)), Material.SEAT
         )
 
 
@@ -260,7 +262,6 @@ def _lamps(b: Sculptor, style: CarStyle, size: Size, arch: float, belt: float, n
         (0.5 * half, corner),
         (nose - 0.17, nose - 0.04),
         Material.HEAD_LAMP,
-        taper=(0, 0.03, 0, 0),
     )
     b.pair((end - 0.26, end - 0.05), (corner, corner + 0.06 * half), (nose - 0.15, nose - 0.07), Material.INDICATOR)
     b.slab((end - 0.1, end - 0.004), (-0.45 * half, 0.45 * half), (nose - 0.2, nose - 0.06), Material.PLASTIC)

@@ -135,7 +135,11 @@ def draw_pile(rng: np.random.Generator, size: Size) -> Model:
     L, W, H = size
     color = ((172.0, 150.0, 112.0), (128.0, 124.0, 118.0), (112.0, 88.0, 66.0))[rng.integers(3)]
     b = Sculptor()
-    b.cylinder((0, 0, 0.5 * H), (0.42 * L, 0.5 * W), H, Material.STONE, taper=rng.uniform(0.75, 0.95), color=color)
+    foot = rng.uniform(0.6, 0.75)
+    b.cylinder(
+        (0, 0, 0.5 * foot * H), (0.42 * L, 0.5 * W), foot * H, Material.STONE, taper=rng.uniform(0.5, 0.6), color=color
+    )
+    b.ellipsoid((0, 0, 0.6 * H), (0.55 * L, 0.65 * W, 0.8 * H), Material.STONE, color=color)
     for _ in range(int(rng.integers(1, 4))):
         x, y, share = rng.uniform(-0.25, 0.25) * L, rng.uniform(-0.15, 0.15) * W, rng.uniform(0.4, 0.75)
         b.cylinder(

@@ -170,21 +170,20 @@ def draw_grass_tuft(rng: np.random.Generator, size: Size) -> Model:
 
 
 def draw_rock(rng: np.random.Generator, size: Size) -> Model:
-    """One to three boulders, half in the ground."""
+    """One to three boulders, each of two faceted halves."""
     L, W, H = size
     b = Sculptor()
     for k in range(int(rng.integers(1, 4))):
         share = 1.0 if k == 0 else rng.uniform(0.4, 0.7)
-        tall = share * H
-        center = (rng.uniform(-0.2, 0.2) * L * (k > 0), rng.uniform(-0.2, 0.2) * W * (k > 0), 0.5 * tall)
-        taper = tuple(rng.uniform(0.1, 0.25) * share * s for s in (L, L, W, W))
-        b.block(
-            center,
-            (0.8 * share * L, 0.8 * share * W, tall),
-            Material.STONE,
-            taper=taper,
-            rotation=(0, 0, rng.uniform(-0.6, 0.6)),
-        )
+        x, y = (0.0, 0.0) if k == 0 else (rng.uniform(-0.3, 0.3) * L, rng.uniform(-0.3, 0.3) * W)
+        long, wide, tall = 0.8 * share * L, 0.8 * share * W, share * H
+        waist, turn = rng.uniform(0.25, 0.5) * tall, (0.0, 0.0, rng.uniform(-0.6, 0.6))
+        out = -rng.uniform(0.05, 0.12)
+        foot = (1 + 2 * out) * long, (1 + 2 * out) * wide
+        taper = (out * long, out * long, out * wide, out * wide)
+        b.block((x, y, 0.5 * waist), (*foot, waist), Material.STONE, taper=taper, rotation=turn)
+        taper = tuple(rng.uniform(0.12, 0.38) * s for s in (long, long, wide, wide))
+        b.block((x, y, 0.5 * (waist + tall)), (long, wide, tall - waist), Material.STONE, taper=taper, rotation=turn)
     return Model("rock", None, size, b.fitted(size))
 
 
