@@ -18,7 +18,7 @@ from karp_perception.world.traffic.population import Population
 from karp_perception.world.traffic.settings import TrafficSettings
 
 _PACE = (1.34, 0.22)  # m/s, mean and standard deviation (Weidmann 1993: 1.34 +- 0.26)
-_PACES = {"wheelchair_user": 0.8, "pram_pusher": 0.9, "child_walker": 0.95, "suitcase_walker": 0.95}
+_PACES = {"wheelchair_user": 0.8, "pram_pusher": 0.9, "child": 0.95, "suitcase_walker": 0.95}
 _STRIDE = 1.45  # m in one period of the gait at 1.34 m/s
 _HURRY = 1.2  # how much faster people cross a road
 _CROSSES = 0.35  # chance that somebody who comes by a crossing takes it

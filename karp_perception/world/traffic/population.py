@@ -29,7 +29,7 @@ PARKED_BIKES = {"parked_bicycle": 3, "parked_motorcycle": 1, "parked_scooter": 1
 MACHINES = {"excavator": 3, "wheel_loader": 2, "dump_truck": 1, "road_roller": 1, "forklift": 0.5}
 WALKERS = {
     "walker": 14, "backpack_walker": 4, "suitcase_walker": 1.5, "umbrella_walker": 0.7, "pram_pusher": 1,
-    "wheelchair_user": 0.4, "child_walker": 1.2,
+    "wheelchair_user": 0.4, "child": 1.2,
 }  # fmt: skip
 BYSTANDERS = {"standing_person": 6, "phone_person": 3, "waving_person": 0.7, "bending_person": 0.7}
 SEMI_TRAILERS = {"box_trailer": 4, "curtain_trailer": 5, "container_trailer": 2, "tank_trailer": 1, "low_loader": 0.5}
@@ -166,7 +166,7 @@ class Population:
 
     def walker(self, child: bool = False) -> Model:
         """Somebody who walks."""
-        return self.model("child_walker" if child else self.one_of(WALKERS))
+        return self.model("child" if child else self.one_of(WALKERS))
 
     def bystander(self) -> Model:
         """Somebody who stands about."""
