@@ -19,7 +19,7 @@ CARS = {
     "panel_van": 5, "minivan": 5,
 }  # fmt: skip
 TRUCKS = {
-    "box_truck": 4, "light_truck": 4, "flatbed_truck": 2, "tipper_truck": 2, "tanker_truck": 0.7, "garbage_truck": 0.8,
+    "box_truck": 4, "rigid_truck": 4, "flatbed": 2, "tipper": 2, "tanker_truck": 0.7, "garbage_truck": 0.8,
     "semi_tractor": 4, "wheel_loader": 0.2, "mobile_crane": 0.2,
 }  # fmt: skip
 BUSES = {"city_bus": 3, "coach": 1, "minibus": 1, "articulated_bus": 1.5}
@@ -186,7 +186,7 @@ class Population:
         else:
             names = {**CARS, "parked_motorcycle": 2, "parked_scooter": 1, "parked_bicycle": 1}
             if length > 6.5:
-                names = {**names, "box_truck": 3, "light_truck": 5}
+                names = {**names, "box_truck": 3, "rigid_truck": 5}
         for _ in range(6):
             model = self.model(self.one_of(names))
             if model.size[0] <= length - 0.3 and model.size[1] <= width + 0.1:
