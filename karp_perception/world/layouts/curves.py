@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numba import njit
 
 STEP = 0.9  # m between points of a lane; the contract allows 1
 TURN_STEP = 0.4  # m between points of tight turns, so that headings at their ends are exact
@@ -33,42 +35,86 @@ def placed(points: np.ndarray, base: Spot) -> np.ndarray:
 
 def distances(points: np.ndarray) -> np.ndarray:
     """(N,) m along the curve to each of its points."""
-    step = points[1:] - points[:-1]
-    found = np.zeros(len(points))
-    np.cumsum(np.hypot(step[:, 0], step[:, 1]), out=found[1:])
-    return found
+    return _distances(np.ascontiguousarray(points, np.float64))
 
 
 def headings(points: np.ndarray) -> np.ndarray:
     """(N,) rad, unwrapped: the mean direction of the pieces on either side of each point."""
-    step = points[1:] - points[:-1]
-    angle = np.arctan2(step[:, 1], step[:, 0])
-    if np.abs(angle[1:] - angle[:-1]).max(initial=0.0) > np.pi:
-        angle = np.unwrap(angle)
-    return np.concatenate([angle[:1], 0.5 * (angle[1:] + angle[:-1]), angle[-1:]])
+    return _headings(np.ascontiguousarray(points, np.float64))
 
 
 def offset(points: np.ndarray, left: float | np.ndarray) -> np.ndarray:
     """The curve `left` m to the left (negative: right), a number or one a point."""
-    step = points[1:] - points[:-1]
-    step /= np.sqrt(np.einsum("ij,ij->i", step, step))[:, None]
-    # The sum of the directions of two pieces points along their bisector, which is what `headings` says in angles.
-    d = np.concatenate([step[:1], step[1:] + step[:-1], step[-1:]])
-    d /= np.sqrt(np.einsum("ij,ij->i", d, d))[:, None]
-    return points + np.column_stack([-d[:, 1], d[:, 0]]) * np.reshape(left, (-1, 1))
+    points = np.ascontiguousarray(points, np.float64)
+    each = np.empty(len(points))
+    each[:] = left
+    return _offset(points, each)
+
+
+@njit(cache=True)
+def _distances(points):
+    found = np.zeros(len(points))
+    for i in range(1, len(points)):
+        found[i] = found[i - 1] + math.hypot(points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1])
+    return found
+
+
+@njit(cache=True)
+def _headings(points):
+    n = len(points)
+    found = np.empty(n)
+    before = math.atan2(points[1, 1] - points[0, 1], points[1, 0] - points[0, 0])
+    found[0] = before
+    for i in range(1, n - 1):
+        angle = math.atan2(points[i + 1, 1] - points[i, 1], points[i + 1, 0] - points[i, 0])
+        angle += 2.0 * math.pi * math.floor((before - angle) / (2.0 * math.pi) + 0.5)
+        found[i] = 0.5 * (before + angle)
+        before = angle
+    found[n - 1] = before
+    return found
+
+
+@njit(cache=True)
+def _offset(points, left):
+    n = len(points)
+    found = np.empty((n, 2))
+    px, py = 0.0, 0.0
+    for i in range(n):
+        # The sum of the directions of the pieces before and behind points along their bisector.
+        x, y = px, py
+        if i + 1 < n:
+            dx, dy = points[i + 1, 0] - points[i, 0], points[i + 1, 1] - points[i, 1]
+            length = math.hypot(dx, dy)
+            px, py = dx / length, dy / length
+            x, y = x + px, y + py
+        length = math.hypot(x, y)
+        found[i, 0] = points[i, 0] - y / length * left[i]
+        found[i, 1] = points[i, 1] + x / length * left[i]
+    return found
+
+
+@njit(cache=True)
+def _interpolated(points, s, at):
+    """Points (M, 2) at distances `at` (M,) along a curve with distances `s` (N,)."""
+    found = np.empty((len(at), 2))
+    k = 0
+    for i in range(len(at)):
+        if i and at[i] < at[i - 1]:
+            k = 0
+        while k + 2 < len(s) and s[k + 1] < at[i]:
+            k += 1
+        step = s[k + 1] - s[k]
+        u = min(max((at[i] - s[k]) / step, 0.0), 1.0) if step > 0.0 else 0.0
+        found[i, 0] = points[k, 0] + u * (points[k + 1, 0] - points[k, 0])
+        found[i, 1] = points[k, 1] + u * (points[k + 1, 1] - points[k, 1])
+    return found
 
 
 def resample(points: np.ndarray, step: float = STEP) -> np.ndarray:
     """The same curve with equal steps of at most `step` m."""
     s = distances(points)
     at = np.linspace(0.0, s[-1], max(int(np.ceil(s[-1] / step)), 1) + 1)
-    return _interpolated(points, s, at)
-
-
-def _interpolated(points: np.ndarray, s: np.ndarray, at: np.ndarray) -> np.ndarray:
-    found = np.empty((len(at), 2))
-    found[:, 0], found[:, 1] = np.interp(at, s, points[:, 0]), np.interp(at, s, points[:, 1])
-    return found
+    return _interpolated(np.ascontiguousarray(points, np.float64), s, at)
 
 
 def piece(points: np.ndarray, begin: float, end: float) -> np.ndarray:
@@ -76,13 +122,13 @@ def piece(points: np.ndarray, begin: float, end: float) -> np.ndarray:
     s = distances(points)
     begin, end = max(begin, 0.0), min(end, float(s[-1]))
     inner = s[(s > begin + 1e-3) & (s < end - 1e-3)]
-    return _interpolated(points, s, np.concatenate([[begin], inner, [end]]))
+    return _interpolated(np.ascontiguousarray(points, np.float64), s, np.concatenate([[begin], inner, [end]]))
 
 
 def spots(points: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (M, 2) and headings (M,) at distances `at` (M,) m along the curve."""
     s = distances(points)
-    return _interpolated(points, s, at), np.interp(at, s, headings(points))
+    return _interpolated(np.ascontiguousarray(points, np.float64), s, at), np.interp(at, s, headings(points))
 
 
 def spot(points: np.ndarray, at: float) -> Spot:

@@ -89,7 +89,7 @@ def _arms(rng: np.random.Generator, given: Mapping[str, Any], count: int, limit:
     bicycle = 1.85 if rng.random() < 0.3 else 0.0
     verge = rng.uniform(1.4, 2.6) if rng.random() < 0.3 else 0.0
     pavement = rng.uniform(2.2, 4.5)
-    length = given.get("length", rng.uniform(140.0, 190.0))
+    length = given.get("length", rng.uniform(155.0, 195.0))
     parking = "parallel" if rng.random() < 0.3 else ""
     angles = np.arange(4) * 0.5 * np.pi + (0.0 if square else rng.uniform(-0.18, 0.18, 4))
     bends = np.zeros(4) if square else rng.choice((0.0, 0.0, 1 / 160.0, -1 / 160.0, 1 / 90.0, -1 / 90.0), 4)
@@ -97,7 +97,7 @@ def _arms(rng: np.random.Generator, given: Mapping[str, Any], count: int, limit:
     for k in range(count):
         first = k % 2 == 0
         n = lanes if first else minor
-        median = (lane_width + 0.5 if pocket else 0.0) if first else 0.0
+        median = (lane_width + 1.0 if pocket else 0.0) if first else 0.0
         side = Side(n, lane_width, bicycle if first else 0.0, "" if first else parking, 0.25, verge, pavement)
         knots = [(0.0, 0.0), (75.0, 0.0), (95.0, float(bends[k])), (max(length, 100.0), float(bends[k]))]
         angle = float(heading + np.pi + angles[k])
@@ -255,7 +255,7 @@ def _furnish(plan: Plan, rng: np.random.Generator, arms: Sequence[Arm], lit: boo
             number = plan.lanes[arm.inward[0]].signal
             light(plan, at, -beside, number)
             if arm.pocket:
-                light(plan, at, 0.5 * road.median - 0.1, plan.lanes[arm.pocket].signal)
+                light(plan, at, 0.5 * road.median - 0.45, plan.lanes[arm.pocket].signal)
             elif rng.random() < 0.5:  # a second one across the road
                 light(plan, at, 0.55 - road.edge(-1.0), number)
         else:

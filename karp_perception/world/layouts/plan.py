@@ -193,7 +193,7 @@ class Plan:
     ) -> Layout:
         """The layout. `heights` (N,) m lie along the first road."""
         if self.roads:
-            ground_heights = terrain(rng, relief, self.roads, self.lower, self.upper, cell, heights)
+            ground_heights = terrain(rng, relief, self.roads, self.lower, self.upper, cell, heights, self.paved)
         else:
             ground_heights = np.zeros((2, 2))
         ground = Ground(

@@ -15,7 +15,7 @@ from karp_perception.world.layouts.curves import distances, offset, piece, spots
 from karp_perception.world.layouts.plan import Layer, Plan
 
 KERB = 0.16  # m, width of a kerbstone
-PARKING_DEPTH = {"": 0.0, "parallel": 2.2, "perpendicular": 5.0, "angled": 5.3}  # m across the road
+PARKING_DEPTH = {"": 0.0, "parallel": 2.2, "perpendicular": 5.0, "angled": 5.7}  # m across the road
 _PITCH = {"parallel": 6.0, "perpendicular": 2.5, "angled": 2.95}  # m along the road
 _ANGLE = {"parallel": 0.0, "perpendicular": 0.5 * np.pi, "angled": np.radians(60.0)}
 _SPACE = {"parallel": (5.6, 2.1), "perpendicular": (5.0, 2.4), "angled": (5.0, 2.4)}  # m

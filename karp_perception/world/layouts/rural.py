@@ -67,7 +67,7 @@ def rural(rng: np.random.Generator, family: str, seed: int, given: Mapping[str, 
     _beside(plan, rng, road, rails, bool(ditch))
     relief = Relief(
         swell=rng.uniform(0.4, 1.2), bumps=rng.uniform(0.15, 0.3), camber=0.025, bank=rng.uniform(-0.06, 0.08),
-        ditch=ditch, ditch_at=half + 2.4,
+        ditch=ditch,
     )  # fmt: skip
     return plan.finish(rng, relief, _slopes(rng, points, given.get("slope", rng.uniform(0.01, 0.08))))
 

@@ -35,7 +35,8 @@ _APPROACH = 45.0  # m from the edge of the map to the gate
 _GOODS = ("container", "container", "pallet_pile", "pallet_pile", "pallet_pile", "dumpster", "bin", "container", "pile",
           "wall_fragment", "facade_fragment", "cabinet", "planter", "ragged_vegetation")  # fmt: skip
 _HOUSEHOLD = ("bin", "bin", "dumpster", "bike_rack", "bench", "planter", "bush", "tree", "young_tree", "cabinet",
-              "hedge", "phone_box", "shopping_cart", "wall_fragment", "house_corner", "cafe_table", "bollard", "ragged_vegetation")  # fmt: skip
+              "hedge", "phone_box", "shopping_cart", "wall_fragment", "house_corner", "cafe_table", "bollard",
+              "ragged_vegetation")  # fmt: skip
 
 
 def yard(rng: np.random.Generator, family: str, seed: int, given: Mapping[str, Any]) -> Layout:
