@@ -27,7 +27,7 @@ _TIGHT = 1.0 / 9.0  # 1/m: bends that long vehicles avoid where they can
 _STRENGTH = {Kind.CAR: 1.0, Kind.HEAVY: 0.6, Kind.MOTORCYCLE: 1.3, Kind.BICYCLE: 0.6}  # of a car's acceleration
 _GRIP = {Kind.CAR: 1.0, Kind.HEAVY: 0.7, Kind.MOTORCYCLE: 1.1, Kind.BICYCLE: 0.9}  # of a car's, in bends
 _HUMAN = (0.6, 1.6)  # how far drivers differ at most, relative to the middle
-_EDGE = 0.55  # m from the edge of a lane to the middle of a bicycle
+_EDGE = 0.65  # m from the edge of a lane to the middle of a bicycle
 
 
 class Driving:

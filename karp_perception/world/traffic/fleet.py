@@ -12,6 +12,7 @@ from numba import njit
 from karp_perception.world.traffic.network import curvature_on, place_on
 
 MAX_PATH = 24  # lanes that a vehicle knows of its way
+_WIDEST = 0.9  # m that a driver goes wide in a bend
 EGO = 0  # row of the vehicle under test
 
 
@@ -190,9 +191,15 @@ def move(fleet, roads, dt):
 
 @njit(cache=True, nogil=True)
 def off_tracking(fleet, i, bend):
-    """m by which the axles behind cut a bend, halved: an axle L m behind another runs L² / 2R further inside."""
-    reach = fleet.wheelbase[i] ** 2 + fleet.trailer[i] ** 2
-    return min(max(0.25 * bend * reach, -0.9), 0.9)
+    """m by which a vehicle drives wide in a bend, for its rear and its nose to stick out alike.
+
+    An axle L m behind another runs L² / 2R further inside; a nose n m before the front axle of a body that stands
+    across by L / R swings n L / R + n² / 2R to the outside.
+    """
+    base, nose = fleet.wheelbase[i], fleet.nose[i]
+    inside = 0.5 * (base * base + fleet.trailer[i] ** 2)
+    outside = nose * base + 0.5 * nose * nose
+    return min(max(0.5 * bend * (inside - outside), -_WIDEST), _WIDEST)
 
 
 @njit(cache=True, nogil=True)

@@ -21,6 +21,7 @@ _KEEP_CLEAR = 45.0  # m before the end of a lane that goes on, within which nobo
 _ENDING = 250.0  # m before the end of a lane that does not go on, from where its drivers want to leave it
 _KEEP_RIGHT = 0.15  # m/s² by which the right lane is preferred
 _PASSING_ROOM = 0.9  # m between a bicycle and whoever passes it
+_FIXED_ROOM = 0.3  # m between what stands and whoever passes it
 _OVERFLOW = 0.9  # m by which one may leave one's lane to pass a bicycle
 _STEP_OVER = 1.2  # s: how far beyond its body a vehicle looks before it goes back into its line, in its speed
 
@@ -131,14 +132,14 @@ def change_lane(fleet, roads, obstacles, users, place, count, i, safe_braking, p
         theirs = 0.0
         if behind >= 0:
             after = _acceleration(fleet, roads, behind, beside, gap_behind, fleet.v[i])
-            if after < -(safe_braking + 0.3 * urge):
+            if after < -(safe_braking + 0.5 * urge):
                 continue
             if gap_ahead < math.inf:
                 free = gap_ahead + fleet.tail[i] + gap_behind
                 theirs = after - _acceleration(fleet, roads, behind, beside, free, fleet.v[ahead])
             else:
                 theirs = after - _acceleration(fleet, roads, behind, beside, math.inf, 0.0)
-        if mine < -safe_braking:
+        if mine < -(safe_braking + 0.5 * urge):
             continue
         won = (
             mine - now + (0.0 if ending else politeness) * theirs + urge + (_KEEP_RIGHT if side == 1 else -_KEEP_RIGHT)
@@ -155,6 +156,29 @@ def change_lane(fleet, roads, obstacles, users, place, count, i, safe_braking, p
     fleet.q[i], fleet.d[i], fleet.goal[i] = t, d, fleet.line[i]
     fleet.grant[i], fleet.since[i], fleet.passing[i] = t + fleet.nose[i], 0.0, 0
     return True
+
+
+@njit(cache=True, nogil=True)
+def courtesy_gap(fleet, roads, users, place, count, i):
+    """Gap (m) and speed (m/s) of whoever has to leave the lane beside that ends, and is ahead; inf for nobody."""
+    k = lane_at(fleet, i, fleet.q[i])
+    lane = fleet.path[i, k]
+    best, speed = math.inf, 0.0
+    for side in range(2):
+        beside = roads.left[lane] if side == 0 else roads.right[lane]
+        if beside < 0 or not lane_ends(roads, beside) or count[beside] == 0:
+            continue
+        x, y, _, _ = on_way(fleet, roads, i, fleet.q[i], fleet.d[i])
+        s, _ = project_on(roads, beside, x, y)
+        front = s + fleet.nose[i]
+        for u in range(count[beside]):
+            j, kj = users[beside, u], place[beside, u]
+            front_j = fleet.q[j] + fleet.nose[j] - fleet.start[j, kj]
+            gap = front_j - fleet.tail[j] - front
+            if -0.5 * fleet.tail[j] < gap < best and gap < 80.0 and front_j > 0.0:
+                if roads.length[beside] - front_j < _ENDING:
+                    best, speed = max(gap, 1.0), fleet.v[j]
+    return best, speed
 
 
 @njit(cache=True, nogil=True)
@@ -177,15 +201,17 @@ def pass_within_lane(fleet, roads, obstacles, i):
             ahead = fleet.nose[i] + 6.0 + _STEP_OVER * fleet.v[i] + o.half_length[j]
             # Where its own right side would be, back in its line.
             shift = fleet.line[i] - fleet.d[i]
-            if back < along < ahead and abs(across - shift) < fleet.half_width[i] + o.half_width[j] + 0.6:
+            if back < along < ahead and abs(across - shift) < fleet.half_width[i] + o.half_width[j] + (
+                0.6 if o.thing[j] == 1 else 0.25
+            ):
                 return
         fleet.passing[i], fleet.goal[i], fleet.since[i] = 0, fleet.line[i], 0.0
         return
     lead = fleet.lead[i]
-    if fleet.kind[i] == 3 or lead < 0 or fleet.since[i] < 3.0:
+    if lead < 0 or fleet.since[i] < 3.0:
         return
     thing = o.thing[lead]
-    if (thing != 1 and thing != 3) or fleet.gap[i] > 8.0 + 4.0 * fleet.v[i]:
+    if (thing != 1 and thing != 3) or (fleet.kind[i] == 3 and thing != 3) or fleet.gap[i] > 8.0 + 4.0 * fleet.v[i]:
         return
     k = lane_at(fleet, i, fleet.q[i])
     lane = fleet.path[i, k]
@@ -205,7 +231,7 @@ def pass_within_lane(fleet, roads, obstacles, i):
             if z0 < fleet.q[i] + needed and z1 > fleet.q[i] - fleet.tail[i]:
                 return
     _, _, _, side = first_ahead(fleet, roads, o, i, fleet.line[i], fleet.gap[i] + 5.0, -1)
-    goal = side + o.half_width[lead] + _PASSING_ROOM + fleet.half_width[i]
+    goal = side + o.half_width[lead] + fleet.half_width[i] + (_PASSING_ROOM if thing == 1 else _FIXED_ROOM)
     goal = max(goal, fleet.line[i])
     edge = 0.5 * roads.width[lane]
     over = goal + fleet.half_width[i] - edge

@@ -15,6 +15,8 @@ from karp_perception.world.layout import Crossing, Lane, Layout
 _STEP = 1.0  # m, at most, between the points of a lane
 _SMOOTHING = 5  # points over which a lane's curvature is averaged
 _CLEARANCE = {(False, False): 2.5, (False, True): 1.9, (True, False): 1.9, (True, True): 1.1}  # m between middles
+_SWING = 10.0  # m²: how much farther a bus reaches in a bend of 1 m radius
+_MOST_SWING = 0.9  # m
 _JOINED = 0.6  # m between ends that are the same place
 _ALONGSIDE = math.radians(12.0)  # lanes that run together at less than this do not cross
 _TOUCHING = 1.7  # m between the middles of lanes that run together and yet are in each other's way
@@ -79,7 +81,8 @@ def roads_of(layout: Layout) -> tuple[Roads, dict[int, int]]:
         for number in lane.successors:
             before[row[number]] += 1
     next_first, next_lane = _ragged([[row[n] for n in lane.successors] for lane in lanes])
-    conflicts = _conflicts(lanes, points, tangents, step, bike)
+    bend = np.array([np.abs(c).max() for c in curvature])
+    conflicts = _conflicts(lanes, points, tangents, step, bike, bend)
     conflict_first, _ = _ragged([[c[0] for c in found] for found in conflicts])
     flat = np.array([c for found in conflicts for c in found], float).reshape(-1, 7)
     along_crossings = [
@@ -93,7 +96,7 @@ def roads_of(layout: Layout) -> tuple[Roads, dict[int, int]]:
         first, np.array(step), *np.ascontiguousarray(xy.T), *np.ascontiguousarray(t.T), np.concatenate(curvature),
         np.array([lane.length for lane in lanes]), np.array([lane.width for lane in lanes], float),
         np.array([lane.speed_limit for lane in lanes], float),
-        np.array([np.abs(c).max() for c in curvature]), np.array([_turn(p) for p in tangents]),
+        bend, np.array([_turn(p) for p in tangents]),
         np.array(beside, np.int64).reshape(-1, 2)[:, 0].copy(), np.array(beside, np.int64).reshape(-1, 2)[:, 1].copy(),
         np.array([-1 if lane.signal is None else signals[lane.signal] for lane in lanes], np.int64),
         bike.astype(np.int64), next_first, next_lane, before,
@@ -145,6 +148,7 @@ def _crossing_end(lane: Lane, stop: float, crossing: Crossing) -> float:
 def _conflicts(
     lanes: Sequence[Lane], points: Sequence[np.ndarray], tangents: Sequence[np.ndarray], step: Sequence[float],
     bike: np.ndarray,
+    bend: np.ndarray,
 ) -> list[list[tuple[float, ...]]]:  # fmt: skip
     """By lane: (other, from, to, other from, other to, kind, rank), sorted by where they begin."""
     found: list[list[tuple[float, ...]]] = [[] for _ in lanes]
@@ -156,7 +160,10 @@ def _conflicts(
         beside = {a.left, a.right} & {b.number} or {b.left, b.right} & {a.number}
         if b.number in a.successors or a.number in b.successors or beside:
             continue
-        place = _meeting(points[i], points[j], tangents[i], tangents[j], _CLEARANCE[bool(bike[i]), bool(bike[j])])
+        clearance = _CLEARANCE[bool(bike[i]), bool(bike[j])]
+        if not (bike[i] or bike[j]):
+            clearance += min(_SWING * max(bend[i], bend[j]), _MOST_SWING)
+        place = _meeting(points[i], points[j], tangents[i], tangents[j], clearance)
         if place is None:
             continue
         kind, rows, columns = place

@@ -14,6 +14,7 @@ from karp_perception.world.traffic.network import curvature_on, place_on
 
 _SIDE = 0.3  # m kept beside a vehicle, on either side
 _PERSON_SIDE = 0.6  # m kept beside a person
+_FIXED_SIDE = 0.1  # m kept beside what stands along the road
 
 
 class Thing(IntEnum):
@@ -107,7 +108,7 @@ def first_ahead(fleet, roads, obstacles, i, goal, horizon, ignored):
         if o.owner[j] == i or j == ignored:
             continue
         radius = math.sqrt(o.half_length[j] ** 2 + o.half_width[j] ** 2)
-        side = half + (_PERSON_SIDE if o.thing[j] == 2 else _SIDE) + wide
+        side = half + wide + (_PERSON_SIDE if o.thing[j] == 2 else _FIXED_SIDE if o.thing[j] == 3 else _SIDE)
         if math.sqrt((o.x[j] - here_x) ** 2 + (o.y[j] - here_y) ** 2) - radius - side > min(last, best + nose):
             continue
         s = nose

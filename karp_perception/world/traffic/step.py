@@ -8,10 +8,11 @@ from numba import njit
 
 from karp_perception.world.traffic.fleet import lane_at, move
 from karp_perception.world.traffic.following import HARDEST, following_acceleration, stopping_acceleration
-from karp_perception.world.traffic.lane_changes import change_lane, lane_ends, pass_within_lane
+from karp_perception.world.traffic.lane_changes import change_lane, courtesy_gap, lane_ends, pass_within_lane
 from karp_perception.world.traffic.right_of_way import find_barriers, grant_ways, joining_gap, list_users
 from karp_perception.world.traffic.sight import bend_speed, first_ahead, gather
 
+_COURTESY = 1.5  # m/s², the most one brakes to let somebody in
 _JERK = 12.0  # m/s³ by which drivers change their acceleration, brakes in need aside
 
 
@@ -25,6 +26,9 @@ def _accelerate(fleet, roads, users, place, count, i, dt):
     gap, speed = joining_gap(fleet, roads, users, place, count, i)
     if gap < math.inf:
         a = min(a, following_acceleration(v, wanted, gap, speed, headway, least, strength, comfort))
+    gap, speed = courtesy_gap(fleet, roads, users, place, count, i)
+    if gap < math.inf:
+        a = min(a, max(following_acceleration(v, wanted, gap, speed, headway, least, strength, comfort), -_COURTESY))
     a = min(a, stopping_acceleration(v, fleet.barrier[i] - front, comfort))
     a = min(a, stopping_acceleration(v, fleet.hold[i] - front, comfort))
     last = fleet.count[i] - 1
