@@ -20,6 +20,7 @@ _RETRO_GAIN = 60.0  # more power than a white surface: signs and plates (Velodyn
 _RETRO_SHADE = 2.3  # what they add to their reflectivity on the calibrated scale: 255 of 255
 _RETRO_FADES = 0.5  # cosine of the angle up to which they work
 _SHADES = 0.4  # standard deviation of the logarithm of reflectivity among bodies of one material and colour
+_LEAF = 0.2  # least share of a beam that leaves fill
 _UNEVEN = 0.6  # standard deviation of the logarithm of the fog's echo
 _DROPS_WITHIN = 12.0  # m, beyond which a drop is too faint
 _DROP_SHADE = 0.004  # reflectivity that a drop seems to have
@@ -43,7 +44,8 @@ NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 4096.0) for k in range(4096)
 
 
 def echo_tables(scene: SceneRays) -> tuple[np.ndarray, ...]:
-    """(P,) reflectivity, gloss and whether it is made to reflect, of each primitive; the first two of each Surface.
+    """(P,) reflectivity, gloss, whether it is made to reflect and whether it is loose (leaves), of each primitive; the
+    first two of each Surface.
 
     Black cars give little back and white ones much, which the same material with another paint has to do.
     """
@@ -55,7 +57,7 @@ def echo_tables(scene: SceneRays) -> tuple[np.ndarray, ...]:
     reflectivity = np.where(np.isin(material, _DYED), dyed, reflectivity)
     reflectivity = np.minimum(reflectivity * _own_share(scene)[scene.body], 1.0)
     reflectivity = np.where(np.isin(material, _PANES), _DUST * reflectivity, reflectivity)
-    return reflectivity, SPECULAR[material], _RETRO[material], *_GROUND_TABLES
+    return reflectivity, SPECULAR[material], _RETRO[material], scene.density > 0.0, *_GROUND_TABLES
 
 
 @njit(cache=True, inline="always")
@@ -106,7 +108,7 @@ def backscatter(reflectivity, specular, cosine):
 @njit(cache=True, inline="always")
 def _echo(primitive, surface, cosine, wetness, tables):
     """(reflectivity towards the sensor on the calibrated scale, gain of its power) of what was hit."""
-    reflectivity, specular, retro, ground_reflectivity, ground_specular = tables
+    reflectivity, specular, retro, _, ground_reflectivity, ground_specular = tables
     if primitive == GROUND:
         r, s = ground_reflectivity[surface], ground_specular[surface]
         # A film of water darkens a road in the near infrared and mirrors most of the rest away.
@@ -181,6 +183,8 @@ def returns(
         r, power, shade, of = distance[i], 0.0, 0.0, i
         if primitive[i] != NOTHING:
             shade, gain = _echo(primitive[i], surface[i], incidence[i], wetness, tables)
+            if primitive[i] != GROUND and tables[3][primitive[i]]:
+                shade *= _LEAF + (1.0 - _LEAF) * _uniform(bits, 2)  # leaves fill a part of the beam
             power = shade * gain / (r * r)
         # Where the next column meets something else, an edge lies between the two: perhaps within this beam.
         j, share = i + beams, 0.0

@@ -101,8 +101,8 @@ class LidarModel:
 
 
 # Roofs below roof lidars: of KITTI's estate car, and of nuScenes' small car, whose lidar stands far ahead on it.
-_ESTATE = (0.25, 0.7, 0.9, 0.6)
-_SMALL_CAR = (0.28, 0.75, 1.5, 0.55)
+_ESTATE = (0.25, 0.6, 0.85, 0.55)
+_SMALL_CAR = (0.35, 0.65, 1.1, 0.5)
 
 
 def lidar_named(name: str) -> LidarModel:
@@ -133,7 +133,7 @@ def _models() -> dict[str, LidarModel]:
         # nuScenes' sensor: 46.08 us a firing at 20 Hz, stamped at the end of the turn; 80 to 100 m.
         LidarModel(
             "hdl32e", *beam_tables.hdl32e(), columns=1085, rate=20.0, stamp_at=1.0, min_range=1.0, max_range=100.0,
-            noise=0.02, divergence=0.00279, reach_at_10=60.0, intensity_scale=0.55, intensity_gamma=1.1,
+            noise=0.02, divergence=0.00279, reach_at_10=55.0, intensity_scale=0.55, intensity_gamma=1.1,
             intensity_noise=0.5, roof=_SMALL_CAR,
         ),
         # 55.296 us a firing at 10 Hz; 100 m; 3 cm typical.
@@ -154,7 +154,7 @@ def _models() -> dict[str, LidarModel]:
         # 0.2 deg at 10 Hz; 200 m at 20 %; 2 cm.
         LidarModel(
             "pandar40", *beam_tables.pandar40(), columns=1800, stamp_at=1.0, min_range=1.0, max_range=200.0,
-            noise=0.02, range_step=0.004, divergence=0.0016, reach_at_10=140.0, intensity_scale=0.4,
+            noise=0.02, range_step=0.004, divergence=0.0016, reach_at_10=110.0, intensity_scale=0.34,
             intensity_gamma=1.1, intensity_noise=0.4, roof=_ESTATE,
         ),
         # 0.2 deg at 10 Hz; 200 m at 10 %; 2 cm.
