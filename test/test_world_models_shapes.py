@@ -50,8 +50,8 @@ def test_beams_pass_the_cabin_but_not_the_doors(family: str) -> None:
     doors = from_the_side(model, 0.35, 0.5)
     assert (doors.owner == 1).all()
     cabin = from_the_side(model, 0.76, 0.9, part=0.4)
-    through = np.mean(cabin.owner == 0)
-    assert 0.25 < through < 0.9
+    assert 0.2 < np.mean(cabin.owner == 0) < 0.95
+    assert np.mean((cabin.owner == 0) | (cabin.surface == Material.GLASS)) > 0.5
     L, W, H = model.size
     ahead = grid(np.array([L + 2]), np.linspace(-0.36, 0.36, 16) * W, np.linspace(0.7, 0.85, 4) * H)
     seats = hits(model.shape, ahead, (-1.0, 0.0, -0.01))

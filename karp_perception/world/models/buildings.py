@@ -180,7 +180,7 @@ def draw_hall(rng: np.random.Generator, size: Size) -> Model:
     )
     count = max(1, min(8, round(L / 6)))
     for k in range(count + 1):
-        x = min(max(-0.5 * L + k * L / count, 0.15 - 0.5 * L), 0.5 * L - 0.15)
+        x = min(max(-0.5 * L + k * L / count, 0.2 - 0.5 * L), 0.5 * L - 0.2)
         b.slab((x - 0.15, x + 0.15), (-0.5 * W, 0.5 * W), (0, 0.88 * H), Material.METAL, tint=SECOND)
     b.slab((-0.48 * L, 0.48 * L), (0.1 - 0.5 * W, 0.5 * W - 0.1), (0.7 * H, 0.8 * H), Material.WINDOW)
     for k in range(count):

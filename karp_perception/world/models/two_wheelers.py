@@ -56,7 +56,7 @@ def _bicycle(b: Sculptor, color: RGB, rear: float, front: float, bar: float, kin
     b.cylinder((0, 0, 0.29), 0.1, 0.03, Material.METAL, axis="y")
     if kind == 1:
         b.slab((rear - 0.15, rear + 0.3), (-0.06, 0.06), (0.72, 0.75), Material.METAL)
-    b.slab((rear - 0.2, rear - 0.17), (-0.03, 0.03), (0.68, 0.74), Material.TAIL_LAMP)
+    b.slab((-0.24, -0.2), (-0.03, 0.03), (0.8, 0.86), Material.TAIL_LAMP)
 
 
 def draw_cyclist(rng: np.random.Generator, size: Size) -> Model:
