@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from karp_perception.core import EgoState, SensorFrame
+from karp_perception.core.resources import resource
 from karp_perception.pipeline import PipelineSettings, Result
 from karp_perception.recorded_drive import RecordedDrive, account, read_recording
 from karp_perception.records import atomic_file, json_line, latency_summary, result_record, versions, write_json
@@ -126,7 +127,7 @@ def _share_driven(world: NodeProcess, seconds: float) -> float:
 
 def _world_parameters() -> dict[str, Any]:
     """What decides the drive."""
-    return {"family": "straight", "seed": 3, "rig": _RIG}
+    return {"suite": str(resource("config", "demo_drive.yaml")), "scenario": "street", "seed": 1, "rig": _RIG}
 
 
 def _write_results(

@@ -1,6 +1,7 @@
 """A closed loop: a world to drive in, perception and planning, and the command back to the world.
 
-    ros2 launch karp_perception demo.launch.py family:=straight seed:=1
+    ros2 launch karp_perception demo.launch.py
+    ros2 launch karp_perception demo.launch.py scenario:=random:intersection:7
 
 Everything ends with the drive (`duration`), or with Ctrl-C. Frames wait for their command, so that a slow machine
 drives as well as a fast one, only later: `wait_for_command:=0.0` drives in real time instead, come what may.
@@ -36,8 +37,8 @@ _PATIENCE = "1.5"
 
 ARGUMENTS = {
     "world": ("embedded", "embedded or carla"),
-    "family": ("straight", "of the place: straight, intersection, roundabout, ..."),
-    "scenario": ("", "a scenario of the suite instead of a random drive"),
+    "suite": (str(resource("config", "demo_drive.yaml")), "scenarios: all, the name of a group, or a file"),
+    "scenario": ("street", "one of them, or random:FAMILY:SEED"),
     "seed": ("0", "of place, traffic, weather and noise"),
     "rig": ("demo", "set of sensors: nano, demo, surround, ..."),
     "duration": ("0.0", "s of the world's time, 0 for no end"),
@@ -91,7 +92,7 @@ def _actions(context: LaunchContext) -> list[Any]:
         parameters=[
             given["config"],
             {
-                **{name: given[name] for name in ("world", "family", "scenario", "rig")},
+                **{name: given[name] for name in ("world", "suite", "scenario", "rig")},
                 "seed": int(given["seed"]),
                 **{name: float(given[name]) for name in ("duration", "real_time_factor", "wait_for_command")},
                 "wait_for": [*anchor, "/odometry"],

@@ -10,6 +10,7 @@ from karp_perception.ros.command_input import COMMANDS
 from karp_perception.world.carla.settings import CarlaSettings
 
 if TYPE_CHECKING:
+    from karp_perception.world.embedded import WorldSettings
     from karp_perception.world.interface import World
 
 ANY_TIME = ("seed", "real_time_factor")
@@ -22,7 +23,8 @@ class WorldNodeSettings(Settings):
 
     world: str = setting("embedded", "the world to drive in", choices=("embedded", "carla"))
     family: str = setting("straight", "of the place: straight, intersection, roundabout, ...")
-    scenario: str = setting("", "a scenario of the suite instead of a random drive in a family")
+    scenario: str = setting("", "a case of a suite, or random:FAMILY:SEED, instead of family and seed")
+    suite: str = setting("all", "of the scenario: all, the name of a group, or a file of one's own")
     seed: int = setting(0, "of place, traffic, weather and noise; a new one begins a new drive", low=0)
     rig: str = setting("demo", "set of sensors: nano, demo, surround, kitti, nuscenes, ...")
     duration: float = setting(0.0, "length of the drive, 0 for no end", unit="s", low=0.0, high=86400.0)
@@ -61,4 +63,30 @@ def make_world(settings: WorldNodeSettings) -> World:
     from karp_perception.world.embedded import EmbeddedWorld, Setup, WorldSettings
 
     world_settings = replace(WorldSettings(), vehicle=settings.vehicle)
+    if settings.scenario:
+        return _staged(settings, world_settings)
     return EmbeddedWorld(Setup(family=settings.family), settings.rig, world_settings, settings.seed)
+
+
+def _staged(settings: WorldNodeSettings, world_settings: WorldSettings) -> World:
+    """The first case that the scenario's name fits; the seed decides what the case leaves open."""
+    from karp_perception.world.embedded import EmbeddedWorld, Setup
+    from karp_perception.world.scenarios.staging import stage
+    from karp_perception.world.scenarios.suite import find_cases, load_suite
+    from karp_perception.world.sensors.weather import Weather
+
+    case = find_cases([settings.scenario], load_suite(settings.suite))[0]
+    staged = stage(case, settings.vehicle)
+    traffic = type(world_settings.traffic).from_mapping(case.traffic, f"{case.source}: traffic")
+    setup = Setup(
+        case.layout,
+        case.layout_parameters,
+        case.seed,
+        staged.start,
+        case.lateral,
+        staged.speed,
+        staged.scripted,
+        staged.scenery,
+        None if case.weather is None else Weather.from_mapping(case.weather, f"{case.source}: weather"),
+    )
+    return EmbeddedWorld(setup, settings.rig, replace(world_settings, traffic=traffic), settings.seed)
