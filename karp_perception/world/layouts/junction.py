@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numba import njit
 
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layouts.curves import Spot, distances, headings, joined, offset, piece, resample, spot, turn
@@ -176,11 +177,7 @@ def conflicts(plan: Plan, movements: Sequence[Movement]) -> list[tuple[int, int]
             for s in (distances(p),)
         ]
     )
-    n = len(movements)
-    flat = points.reshape(-1, 2)
-    squared = (flat**2).sum(axis=1)
-    gap = squared[:, None] + squared[None, :] - 2.0 * flat @ flat.T
-    near = gap.reshape(n, count, n, count).min(axis=(1, 3)) < _CLOSE**2
+    near = _near(points, _CLOSE)
     source = np.array([m.source for m in movements])
     near &= source[:, None] != source[None, :]
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(near, 1))]
@@ -201,3 +198,21 @@ def give_way(plan: Plan, movements: Sequence[Movement], rank: Sequence[int], tog
             continue
         waits, goes = (a, b) if rank[i] > rank[j] else (b, a)
         plan.lanes[waits.lane].yields_to.append(goes.lane)
+
+
+@njit(cache=True)
+def _near(points, limit):
+    """(n, n) bool: whether two of n curves, points (n, count, 2), come within `limit` m of each other."""
+    n, count = points.shape[:2]
+    found = np.zeros((n, n), np.bool_)
+    for i in range(n):
+        for j in range(i):
+            for a in range(count):
+                for b in range(count):
+                    dx, dy = points[i, a, 0] - points[j, b, 0], points[i, a, 1] - points[j, b, 1]
+                    if dx * dx + dy * dy < limit * limit:
+                        found[i, j] = found[j, i] = True
+                        break
+                if found[i, j]:
+                    break
+    return found

@@ -72,7 +72,7 @@ def motorway(rng: np.random.Generator, family: str, seed: int, given: Mapping[st
         plan.strip(Layer.PLOT, Surface.GRAVEL, points, near, far)
     markings.wear(plan, rng, points, road.edge(1.0), 0.12)
     plan.route = _route(rng, sections, ramp, from_ramp)
-    plan.lay_out(35.0)
+    plan.lay_out(35.0, 0.4)
     _beside(plan, rng, road, cuts)
     relief = Relief(
         swell=rng.uniform(0.3, 0.9), bumps=0.15, camber=0.02, bank=rng.choice((-0.18, -0.08, 0.0, 0.1, 0.22))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -203,6 +204,9 @@ def _equip(
                 plan.place(thing, base.shifted(float(x), float(y)), forbidden=LANE | TAKEN | SPACE)
     left, right = float(columns[0]) - edge, float(columns[-1]) + edge
     corners = placed(np.array([(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]), base)
+    market = (rng.uniform(30.0, 60.0), rng.uniform(18.0, 26.0), rng.uniform(5.0, 9.0))
+    back = Edge(plan, rng, corners[1:3], 0.0, -1.0)
+    back.put("hall", 0.5 * back.length, 4.0 + 0.5 * market[1], math.pi, size=market, sink=0.3)
     for a, b in pairwise(corners):
         side = Edge(plan, rng, np.stack([a, b]), 0.0, -1.0)
         kind = side.pick("hedge", "fence", "wall", "hedge", "guard_rail")
@@ -214,9 +218,6 @@ def _equip(
                 "tree", "bush", "lamp_post", "ragged_vegetation", "bin", "cabinet", "billboard", "conifer"
             )
             side.put(thing, side.uniform(1.0, side.length - 1.0), side.uniform(1.5, 4.0), side.to_road)
-    market = (rng.uniform(30.0, 60.0), rng.uniform(18.0, 26.0), rng.uniform(5.0, 9.0))
-    back = Edge(plan, rng, corners[1:3], 0.0, -1.0)
-    back.put("building", 0.5 * back.length, 4.0 + 0.5 * market[1], size=market, sink=0.3)
     for sign in (-1.0, 1.0):
         furnish(plan, rng, road, sign)
         mixed(Edge(plan, rng, road.points, road.border(sign), sign), ("suburb", "blocks", "industrial", "park"))

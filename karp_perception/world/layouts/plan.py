@@ -126,11 +126,16 @@ class Plan:
         )
         return number
 
-    def lay_out(self, margin: float = 45.0) -> None:
-        """The roads are complete: fix the extent of the place and keep lanes, ways and crossings clear."""
+    def lay_out(self, margin: float = 45.0, cell: float = 0.25) -> None:
+        """The roads are complete: fix the extent of the place and keep lanes, ways and crossings clear.
+
+        Args:
+            margin: m around all lanes and walkways.
+            cell: m, how finely it is noted what ground is taken.
+        """
         everything = np.concatenate([d.points for d in self.lanes.values()] + [*self.walkways])
         self.lower, self.upper = everything.min(axis=0) - margin, everything.max(axis=0) + margin
-        self.site = Site(self.lower, self.upper)
+        self.site = Site(self.lower, self.upper, cell)
         for polygon in self.paved:
             self.site.mark(PAVED, polygon)
         for draft in self.lanes.values():

@@ -10,7 +10,6 @@ from numba import njit
 
 LANE, WALK, PAVED, TAKEN, SPACE = 1, 2, 4, 8, 16
 """Bits of a cell: a lane, a way on foot, any road or pavement, something standing, a parking space."""
-_CELL = 0.25  # m
 
 
 class Site:
@@ -18,16 +17,18 @@ class Site:
 
     Args:
         lower, upper: (2,) m, corners of the place.
+        cell: m.
     """
 
-    def __init__(self, lower: np.ndarray, upper: np.ndarray) -> None:
+    def __init__(self, lower: np.ndarray, upper: np.ndarray, cell: float = 0.25) -> None:
+        self.cell = cell
         self.x, self.y = float(lower[0]), float(lower[1])
-        width, height = np.ceil((np.asarray(upper) - lower) / _CELL).astype(int)
+        width, height = np.ceil((np.asarray(upper) - lower) / self.cell).astype(int)
         self.cells = np.zeros((height, width), np.uint8)
 
     def mark(self, bit: int, polygon: np.ndarray) -> None:
         """Set a bit inside a polygon (N, 2), m."""
-        pixels = np.round((polygon - (self.x, self.y)) * (16.0 / _CELL) - 8.0).astype(np.int32)
+        pixels = np.round((polygon - (self.x, self.y)) * (16.0 / self.cell) - 8.0).astype(np.int32)
         low = np.maximum(pixels.min(axis=0) // 16 - 1, 0)
         high = np.minimum(pixels.max(axis=0) // 16 + 2, self.cells.shape[::-1])
         if (high <= low).any():
@@ -42,8 +43,8 @@ class Site:
     ) -> bool:
         """Take a rectangle (m, its middle and yaw) unless it meets a forbidden bit or leaves the place."""
         return _claim(
-            self.cells, (x - self.x) / _CELL, (y - self.y) / _CELL, math.cos(yaw), math.sin(yaw),
-            0.5 * length / _CELL, 0.5 * width / _CELL, forbidden, mark,
+            self.cells, (x - self.x) / self.cell, (y - self.y) / self.cell, math.cos(yaw), math.sin(yaw),
+            0.5 * length / self.cell, 0.5 * width / self.cell, forbidden, mark,
         )  # fmt: skip
 
 
