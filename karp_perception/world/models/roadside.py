@@ -216,15 +216,15 @@ def draw_billboard(rng: np.random.Generator, size: Size) -> Model:
 
 
 def draw_traffic_light(rng: np.random.Generator, size: Size) -> Model:
-    """A post with a head of three lamps that look along +x, and sometimes a second head on an arm to the left (+y)."""
+    """A post with a head of three lamps that look along +x, and sometimes a second head on an arm over the road (-y)."""
     H = size[2]
     b = Sculptor()
     b.cylinder((0, 0, 0.5 * H), 0.07, H, Material.METAL)
     heads = [(0.12, 0.0, H - 1.05)]
     if H > 4.2:
         reach = rng.uniform(2.6, 4.5)
-        b.strut((0, 0, H - 0.25), (0, reach, H - 0.1), 0.05, Material.METAL)
-        heads = [(0.12, 0.0, 2.3), (0.1, reach, H - 1.0)]
+        b.strut((0, 0, H - 0.25), (0, -reach, H - 0.1), 0.05, Material.METAL)
+        heads = [(0.12, 0.0, 2.3), (0.1, -reach, H - 1.0)]
     elif rng.random() < 0.4:
         b.slab((-0.1, 0.14), (0.08, 0.34), (2.1 if H > 3 else 1.6, (2.1 if H > 3 else 1.6) + 0.55), Material.PLASTIC)
     for x, y, z in heads:
