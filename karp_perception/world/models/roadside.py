@@ -216,7 +216,7 @@ def draw_billboard(rng: np.random.Generator, size: Size) -> Model:
 
 
 def draw_traffic_light(rng: np.random.Generator, size: Size) -> Model:
-    """A post with a head of three lamps that look along +x, and sometimes a second head on an arm over the road (-y)."""
+    """A post with a head of three lamps that look along +x, sometimes a second one on an arm over the road (-y)."""
     H = size[2]
     b = Sculptor()
     b.cylinder((0, 0, 0.5 * H), 0.07, H, Material.METAL)
