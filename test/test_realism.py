@@ -222,6 +222,19 @@ def test_what_is_hidden_or_looks_like_no_family_is_not_staged_again() -> None:
     assert restage(half, lidar_named("hdl32e"), {"block": standing((12.0, 2.5, 3.5))}).kind == ()
 
 
+@pytest.mark.data
+def test_recorded_objects_get_as_many_points_when_staged_again(recorded_data: Path) -> None:
+    from karp_perception.world.models.catalogue import FAMILIES
+
+    scans = realism.real_scans(sorted((recorded_data / "labelled").glob("sustech_*")))
+    (name,) = scans
+    again = [restage(each, lidar_named(name), FAMILIES, draws=2) for each in scans[name]]
+    rows = realism.compare(*paired(again))
+    judged = {row.name: row.within for row in rows if row.within is not None and "intensity" not in row.name}
+    assert len(judged) >= 6
+    assert all(judged.values()), judged
+
+
 def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="expected labelled frames with lidar"):
         realism.real_scans([tmp_path])

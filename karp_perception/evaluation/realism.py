@@ -30,6 +30,7 @@ FACTOR = 1.5
 
 _RARE = 0.01  # share below which a factor says nothing
 _FEW = 4  # real objects below which a median says nothing
+_NOTICED = 0.2  # visibility below which annotators leave an object out
 _UNDERWAY = 60.0  # m along the route: places end somewhere, recorded ones do not
 
 # Source named by a frame -> its lidar, and where that is mounted in base_link, m: published by Geiger et al. (2013)
@@ -123,7 +124,7 @@ def embedded_frames(rig: Rig, families: Sequence[str], frames: int, seed: int) -
             sweep = world.sensors().lidar
             truth = world.truth()
             if sweep is not None:
-                yield sweep, truth.boxes[truth.points_inside > 0]
+                yield sweep, truth.boxes[(truth.points_inside > 0) & (truth.visibility > _NOTICED)]
 
 
 def run(
