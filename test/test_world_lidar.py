@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 from scipy.stats import norm
 
 from karp_perception.core import ConfigurationError
@@ -20,10 +19,9 @@ from karp_perception.world.geometry.materials import REFLECTIVITY, Material
 from karp_perception.world.geometry.scene import Bodies, Body, Scene
 from karp_perception.world.geometry.shape import ShapeBuilder, rotation_matrix
 from karp_perception.world.sensors.laser_returns import AIR, backscatter, echo_tables
-from karp_perception.world.sensors.laser_weather import LaserWeather, soft_target
+from karp_perception.world.sensors.laser_weather import LaserWeather
 from karp_perception.world.sensors.lidar import Lidar, LidarReturns
 from karp_perception.world.sensors.lidar_models import LIDARS, LidarModel, lidar_named
-from karp_perception.world.sensors.visibility import visibility
 from karp_perception.world.sensors.weather import Weather
 
 STILL = Carrier(np.eye(4))
@@ -347,41 +345,6 @@ def test_fog_echoes_nearby_and_hides_what_is_far() -> None:
     assert dense[2] < 20.0
 
 
-def test_the_echo_of_fog_is_the_integral_over_the_pulse() -> None:
-    visibility = 50.0
-    extinction, length = np.log(20.0) / visibility, 299792458.0 * 20e-9
-    power, place = soft_target(visibility)
-
-    def echo(z: float) -> float:
-        if z <= 0.9:
-            return 0.0
-        return 0.046 / visibility * min((z - 0.9) / 0.1, 1.0) / z**2 * np.exp(-2 * extinction * z)
-
-    def received(r: float) -> float:
-        return quad(lambda s: np.sin(np.pi * s / length) ** 2 * echo(r - s), 0.0, length, points=[r - 1.0, r - 0.9])[0]
-
-    ranges = np.arange(2.0, 7.0, 0.05)
-    values = np.array([received(r) for r in ranges])
-    assert place == pytest.approx(ranges[values.argmax()], abs=0.1)
-    assert power / soft_target(100.0)[0] == pytest.approx(values.max() / soft_value(100.0), rel=0.02)
-    assert soft_target(20.0)[0] > power > soft_target(200.0)[0]
-
-
-def soft_value(visibility: float) -> float:
-    """Peak of the same integral by a plain sum over a grid of ranges."""
-    extinction, length, step = np.log(20.0) / visibility, 299792458.0 * 20e-9, 0.01
-    best = 0.0
-    for r in np.arange(2.0, 7.0, 0.05):
-        s = np.arange(0.5 * step, length, step)
-        z = r - s
-        use = z > 0.9
-        z, s = z[use], s[use]
-        cross = np.minimum((z - 0.9) / 0.1, 1.0)
-        values = np.sin(np.pi * s / length) ** 2 * cross / z**2 * np.exp(-2 * extinction * z) * 0.046 / visibility
-        best = max(best, float(values.sum() * step))
-    return best
-
-
 def test_rain_weakens_blurs_and_leaves_drops() -> None:
     model = LIDARS["hdl32e"]
     bodies = [wall(40.0)]
@@ -440,40 +403,3 @@ def test_models_by_name() -> None:
         replace(LIDARS["vlp16"], azimuth_offsets=(0.0,))
     with pytest.raises(ConfigurationError, match="above 0"):
         replace(LIDARS["vlp16"], columns=0)
-
-
-def shares(bodies: list[Body], origins: list[tuple[float, float, float]], **options: object) -> np.ndarray:
-    scene = Scene(Ground.flat(), Bodies.of(bodies), Bodies.of([])).rays(0.0, 0.0, 200.0)
-    return visibility(*scene, STILL, np.array(origins), np.array([1, 2]), **options)
-
-
-def box(x: float, y: float, size: tuple[float, float, float], owner: int) -> Body:
-    return Body(ShapeBuilder().block((0, 0, 0.5 * size[2]), size, Material.PAINT).build(), (x, y, 0.0), owner=owner)
-
-
-def test_half_of_what_stands_half_behind_something_is_seen() -> None:
-    target = box(20.0, 0.0, (0.2, 2.0, 2.0), 1)
-    eye = [(0.0, 0.0, 1.0)]
-    assert shares([target], eye).tolist() == [1.0, 0.0]
-    half = box(10.0, 2.5, (0.2, 5.0, 4.0), 2)  # hides y > 0
-    assert shares([target, half], eye)[0] == pytest.approx(0.5, abs=0.08)
-    assert shares([target, half], eye, samples=400)[0] == pytest.approx(0.5, abs=0.02)
-    whole = box(10.0, 0.0, (0.2, 5.0, 4.0), 2)
-    assert shares([target, whole], eye).tolist() == [0.0, 1.0]
-    # The best placed sensor counts, if it looks there at all.
-    both = [(0.0, 0.0, 1.0), (0.0, 12.0, 1.0)]
-    assert shares([target, whole], both)[0] == 1.0
-    assert shares([target, whole], both, looks=np.array([[True, True], [False, True]]))[0] == 0.0
-
-
-def test_scenery_and_ground_hide_and_glass_does_only_in_part() -> None:
-    target = box(20.0, 0.0, (0.2, 2.0, 2.0), 1)
-    eye = [(0.0, 0.0, 1.0)]
-    low = Body(ShapeBuilder().block((0, 0, 0.5), (0.2, 9.0, 1.0), Material.CONCRETE).build(), (10.0, 0.0, 0.0))
-    assert shares([target, low], eye, samples=400)[0] == pytest.approx(0.5, abs=0.02)
-    pane = Body(ShapeBuilder().block((0, 0, 2.0), (0.02, 9.0, 4.0), Material.GLASS).build(), (10.0, 0.0, 0.0))
-    assert shares([target, pane], eye, samples=400)[0] > 0.4
-    hill = np.zeros((2, 61))
-    hill[:, 28:33] = 6.0
-    scene = Scene(Ground(hill, (-20.0, -50.0), 1.0), Bodies.of([target]), Bodies.of([])).rays(0.0, 0.0, 200.0)
-    assert visibility(*scene, STILL, np.array(eye), np.array([1])).tolist() == [0.0]
