@@ -63,7 +63,7 @@ class Setup:
         family: of the layout.
         parameters: of the family's generator.
         layout_seed: None draws the layout from the seed of each `reset`.
-        start: m along the route. lateral: m to the left of its middle. speed: m/s, None for the speed limit.
+        start: m along the route; at its very beginning the road behind is missing. lateral: m to the left of its middle. speed: m/s, None for the speed limit.
         scripted: actors of a scenario. scenery: what stands there beside the layout's own.
         weather: None draws it.
     """
@@ -71,7 +71,7 @@ class Setup:
     family: str = "straight"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     layout_seed: int | None = None
-    start: float = 0.0
+    start: float = 40.0
     lateral: float = 0.0
     speed: float | None = None
     scripted: Sequence[ScriptedActor] = ()
