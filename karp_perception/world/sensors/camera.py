@@ -21,6 +21,7 @@ from karp_perception.world.geometry.shape import rotation_matrix
 from karp_perception.world.sensors.ground_cast import ROWS_TOGETHER, GroundView, ground_view, meet_ground
 from karp_perception.world.sensors.image_cast import View, new_layers, rasterise
 from karp_perception.world.sensors.lens import Lens, develop
+from karp_perception.world.sensors.rain import mirror_in_water
 from karp_perception.world.sensors.shading import Beam, linear, shade
 from karp_perception.world.sensors.shadows import Shadows, cast_shadows
 from karp_perception.world.sensors.sky import Light, light_of
@@ -28,6 +29,7 @@ from karp_perception.world.sensors.textures import noise
 from karp_perception.world.sensors.weather import Weather
 
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # base_link from an optical frame ahead
+_DROPS_STAY_NS = 800_000_000  # on a lens, until a wiper passes
 _BEAM_PLACE = np.array([2.2, 0.0, 0.65, 1.0])  # m in base_link, of the own head lamps
 
 
@@ -204,6 +206,7 @@ class Camera:
         model, view = self.model, self.view(carrier)
         layers = new_layers(model.height, model.width)
         light = np.empty((model.height, model.width, 3), np.float32)
+        wet = np.zeros((model.height, model.width) if around.light.wetness > 0.0 else (0, 0), np.float32)
         beam = _beam(carrier)
         tile = noise()
 
@@ -213,14 +216,20 @@ class Camera:
             meet_ground(around.ground, view, model.reach, *span, layers.w, layers.hit, np.zeros(model.width))
             shade(
                 around.scene, around.look, around.ground, view, layers, around.light, around.shadows, beam, tile,
-                *span, light,
+                *span, light, wet,
             )  # fmt: skip
             return covered
 
         spans = _bands(model.height, threads)
         parts = [rows(spans[0])] if len(spans) == 1 else list(_pool(threads).map(rows, spans))
-        key = np.random.SeedSequence([seed, stamp_ns]).generate_state(1)[0]
-        image = develop(light, model.lens, around.light.exposure, around.light.lamps > 0.0, int(key))
+        if wet.size:
+            mirror_in_water(layers, wet, light, np.empty(model.width, np.int64))
+        key, drops = (
+            int(np.random.SeedSequence([seed, moment]).generate_state(1)[0])
+            for moment in (stamp_ns, stamp_ns // _DROPS_STAY_NS)
+        )
+        state = around.light
+        image = develop(light, model.lens, state.exposure, state.lamps > 0.0, key, state.rain, drops)
         frame = CameraFrame(image, model.intrinsics, model.T_base_camera, stamp_ns, model.distortion)
         return _rendered(frame, around.scene, layers, np.sum(parts, axis=0))
 

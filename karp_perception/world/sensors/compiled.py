@@ -13,4 +13,4 @@ without asking first whether the divisor is zero.
 """
 
 PER_PIXEL: dict[str, Any] = {"inline": "always", **PER_ROW}
-"""Options of what such loops call: passing the tuples would cost more than most of these functions do."""
+"""Options of what such loops call with tuples: handing those over would cost more than most of these functions do."""

@@ -15,8 +15,8 @@ from karp_perception.world.geometry.ground import Ground, GroundRays, terrain_he
 from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 from karp_perception.world.sensors.image_cast import GROUND, KERB_FACE
 
-_NEAR_CELL, _NEAR_SIZE = 0.05, 1024  # m, cells of the raster around the camera
-_SNAP = 16.0  # m between the middles of two such rasters
+_NEAR_CELL, _NEAR_SIZE = 0.03, 1280  # m, cells of the raster around the camera
+_SNAP = 8.0  # m between the middles of two such rasters
 _STEP = 0.05  # growth of a march's steps with distance: finer than any terrain that cameras look along
 _FLAT = 1e-6  # m per m
 ROWS_TOGETHER = 32

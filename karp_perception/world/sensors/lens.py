@@ -12,6 +12,7 @@ from numba import njit
 
 from karp_perception.core.settings import Settings, setting
 from karp_perception.world.geometry.primitives import hash3
+from karp_perception.world.sensors.rain import add_rain
 from karp_perception.world.sensors.shading import linear
 
 _LEVELS = 4096  # of the table of the tone curve, over light 0.._WHITE
@@ -78,7 +79,9 @@ def _deviation(full_well: float, read_noise: float) -> np.ndarray:
     return (np.sqrt(light / full_well + read_noise**2) / step).astype(np.float32)
 
 
-def develop(light: np.ndarray, lens: Lens, exposure: float, glow: bool, seed: int) -> np.ndarray:
+def develop(
+    light: np.ndarray, lens: Lens, exposure: float, glow: bool, seed: int, rain: float = 0.0, lens_seed: int = 0
+) -> np.ndarray:
     """(H, W, 3) uint8 image of light (H, W, 3) float32.
 
     Args:
@@ -86,7 +89,8 @@ def develop(light: np.ndarray, lens: Lens, exposure: float, glow: bool, seed: in
         lens: of the camera.
         exposure: gain that makes the scene's mean a middle grey.
         glow: whether lamps are so much brighter than the rest that they spread over the lens.
-        seed: of the noise.
+        seed: of the noise and of falling rain.
+        rain: mm/h. lens_seed: of the drops on the lens.
     """
     height, width = light.shape[:2]
     gain = exposure * 2.0**lens.exposure_ev
@@ -97,6 +101,8 @@ def develop(light: np.ndarray, lens: Lens, exposure: float, glow: bool, seed: in
     _expose(light, falloff(height, width, lens.vignette), balance, lens.saturation, _tone(), image)
     if lens.blur > 0.0:
         image = cv2.GaussianBlur(image, (0, 0), lens.blur)
+    if rain > 0.0:
+        image = add_rain(image, rain, seed, lens_seed)
     if lens.read_noise > 0.0 or lens.full_well < 1e6:
         _add_noise(image, _deviation(lens.full_well, lens.read_noise), _grain(), seed)
     return image
@@ -105,7 +111,7 @@ def develop(light: np.ndarray, lens: Lens, exposure: float, glow: bool, seed: in
 def _bloomed(light: np.ndarray, gain: float) -> np.ndarray:
     """Light with a halo around what is far over full scale."""
     small = cv2.resize(light, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    bright = np.clip(small - 1.5 / gain, 0.0, 12.0 / gain)
+    bright = np.clip(small - 1.2 / gain, 0.0, 5.0 / gain)
     halo = 0.75 * cv2.GaussianBlur(bright, (0, 0), 2.0) + 0.35 * cv2.GaussianBlur(bright, (0, 0), 7.0)
     return light + cv2.resize(halo, (light.shape[1], light.shape[0]), interpolation=cv2.INTER_LINEAR)
 

@@ -53,9 +53,10 @@ _GLASS_TINT = 0.55  # share of light that a vehicle's glass lets through, there 
 
 
 @njit(**PER_ROW)
-def shade(scene, look, ground, view, layers, light, shadows, beam, tile, begin, end, out):
+def shade(scene, look, ground, view, layers, light, shadows, beam, tile, begin, end, out, wet):
     """Light of the pixels of rows begin..end, into `out` (H, W, 3) float32, in the unit of `sky`.
 
+    `wet` (H, W) float32, or (0, 0) on a dry day, becomes the share of light that standing water mirrors (see `rain`).
     `look` (P, 6): of each primitive of `scene` the linear light that it sends back, and its half sizes, m.
     """
     width = view.dx.shape[1]
@@ -76,9 +77,11 @@ def shade(scene, look, ground, view, layers, light, shadows, beam, tile, begin, 
                 if p >= 0:
                     r, g, e = _body(scene, look, p, ground, view, light, shadows, beam, tile, 1.0 / w, dx, dy, dz)
                 else:
-                    r, g, e = _ground(
-                        ground, view, light, shadows, beam, tile, 1.0 / w, p == KERB_FACE, dx, dy, dz, a, b
+                    r, g, e, film = _ground(
+                        ground, view, light, shadows, beam, tile, 1.0 / w, p == KERB_FACE, dx, dy, dz
                     )
+                    if light.wetness > 0.0:
+                        wet[y, x] = film
                 r, g, e = _air(light, 1.0 / w, r, g, e)
             w, p = layers.glass_w[y, x], layers.glass_hit[y, x]
             if w > layers.w[y, x]:
@@ -136,8 +139,8 @@ def _beam(light, beam, x, y, z, nx, ny, nz):
 
 
 @njit(**PER_PIXEL)
-def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b):
-    """Light that comes from the ground t m along a ray (world), from several places in the pixel."""
+def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz):
+    """Light that comes from the ground t m along a ray, from several places in the pixel; last what water mirrors."""
     across = max(math.sqrt(dx * dx + dy * dy), 1e-6)
     x, y = view.origin[0] + t * dx, view.origin[1] + t * dy
     z = view.origin[2] + t * dz
@@ -182,7 +185,7 @@ def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b)
         bright, warm = 1.0 + 0.04 * noise_at(tile, 1.3 * x, 1.3 * y), 0.0
     red, green, blue = red * bright * (1.0 + 1.5 * warm), green * bright, blue * bright * (1.0 - warm)
     hidden = sky_hidden(shadows, x, y)
-    lit = sun_reaching(shadows, x, y, z, 0.0, 0.0, 1.0) * (1.0 - 0.4 * hidden)
+    lit = sun_reaching(shadows, x, y, z, 0.0, 0.0, 0.0) * (1.0 - 0.4 * hidden)
     r, g, e = _falling(light, lit, 1.0 - 0.85 * hidden, nx, ny, nz)
     lamp = _beam(light, beam, x, y, z, nx, ny, nz)
     wet = light.wetness if first != _GRASS else 0.0
@@ -191,13 +194,13 @@ def _ground(ground, view, light, shadows, beam, tile, t, face, dx, dy, dz, a, b)
         stand = min(max(1.5 * wet - 0.6 + 0.35 * noise_at(tile, 0.4 * x, 0.4 * y), 0.0), 1.0) * wet
         dark = 1.0 - 0.45 * wet
         red, green, blue = red * dark, green * dark, blue * dark
-        gloss = max(gloss, 0.25 * wet + 0.75 * stand)
-    r, g, e = red * (r + lamp), green * (g + lamp), blue * (e + 0.9 * lamp)
+        gloss = max(gloss, 0.12 * wet + 0.88 * stand)
+    r, g, e = red * (r + lamp), green * (g + 0.92 * lamp), blue * (e + 0.78 * lamp)
     k = gloss * _fresnel(0.02, slant) * (1.0 - hidden) * (0.25 + 0.75 * wet)
     if k > 0.01:
         mr, mg, mb = mirrored(light, tile, dx - 2.0 * slant * -nx, dy - 2.0 * slant * -ny, dz + 2.0 * slant * nz)
         r, g, e = r + k * (mr - r), g + k * (mg - g), e + k * (mb - e)
-    return r, g, e
+    return r, g, e, k
 
 
 @njit(**PER_PIXEL)
@@ -246,18 +249,19 @@ def _body(scene, look, p, ground, view, light, shadows, beam, tile, t, dx, dy, d
     lr, lg, lb = _falling(light, lit, open_sky, nx, ny, nz)
     lamp = _beam(light, beam, x, y, z, nx, ny, nz)
     if material in (_PLATE, _SIGN, _REFLECTIVE):
-        lamp *= 6.0  # made to send it back
+        lamp *= 2.5  # made to send it back
     gloss = SPECULAR[material]
     inner = 0.0
     if material == _WINDOW:
         wide = 2.0 * (hy if ax >= ay else hx)
         share, number = pane(u, v, wide, 2.0 * hz, along)
-        lot = hash3(number, int(b) * 0 + int(1e3 * hx) + int(7e2 * hy), 4)
+        # A window keeps its lot: what the affine map says of the place is the same at every moment.
+        lot = hash3(number + int(3.1 * A[0, 3]), int(3.1 * A[1, 3]), int(3.1 * A[2, 3]))
         if share < 0.5 and lot < 0.3:  # curtains or blinds
             r, g, e = 0.45 + 0.3 * lot, 0.43 + 0.3 * lot, 0.38 + 0.3 * lot
             lr, lg, lb = 0.5 * lr, 0.5 * lg, 0.5 * lb
         if light.lamps > 0.0 and 0.55 < lot < 0.8:
-            inner = 0.05 * (lot - 0.4)  # somebody is at home
+            inner = 0.03 * (lot - 0.45)  # somebody is at home
         r, g, e = r + share * (0.5 - r), g + share * (0.5 - g), e + share * (0.49 - e)
         gloss *= 1.0 - 0.8 * share
     r, g, e = r * (lr + lamp) + inner, g * (lg + lamp) + 0.75 * inner, e * (lb + lamp) + 0.45 * inner

@@ -266,14 +266,15 @@ def _lit(m, x, y, z, lift):
 
 @njit(**PER_PIXEL)
 def sun_reaching(shadows, x, y, z, nx, ny, nz):
-    """Share 0..1 of the sun's light that reaches a place on a surface with that normal."""
-    # A little off the surface, so that it does not shade itself.
+    """Share 0..1 of the sun's light that reaches a place on a body with that normal; (0, 0, 0) on the ground."""
+    # A little off a body's surface, so that it does not shade itself; the ground is in no map.
     near = shadows.near
+    own = nx * nx + ny * ny + nz * nz
     off = 1.2 * near.cell
-    lit = _lit(near, x + off * nx, y + off * ny, z + off * nz, 0.04)
+    lit = _lit(near, x + off * nx, y + off * ny, z + off * nz, 0.04 * own)
     if lit < 0.0:
         off = 1.2 * shadows.far.cell
-        lit = _lit(shadows.far, x + off * nx, y + off * ny, z + off * nz, 0.15)
+        lit = _lit(shadows.far, x + off * nx, y + off * ny, z + off * nz, 0.15 * own)
     return lit if lit >= 0.0 else 1.0
 
 

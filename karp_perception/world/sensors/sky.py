@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from karp_perception.world.sensors.compiled import PER_PIXEL
+from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 from karp_perception.world.sensors.textures import noise_at
 from karp_perception.world.sensors.weather import Weather
 
@@ -33,6 +33,7 @@ class Light(NamedTuple):
     extinction: float  # 1 / m
     wetness: float
     lamps: float  # 1 where head lamps light the road
+    rain: float  # mm/h
     exposure: float  # gain that makes the scene's mean a middle grey
 
 
@@ -53,7 +54,7 @@ def light_of(weather: Weather) -> Light:
     veil = max(overcast, fog)
     clear_zenith, grey = np.array([0.10, 0.22, 0.48]), np.array([0.33, 0.35, 0.37])
     clear_horizon = np.array([0.50, 0.58, 0.68]) * (0.5 + 0.5 * height) + (1 - height) * np.array([0.30, 0.17, 0.06])
-    night = np.array([0.0040, 0.0045, 0.0070])
+    night = np.array([0.0022, 0.0024, 0.0036])
     dim = day * (0.25 + 0.75 * math.sqrt(max(height, 0.0)))
     thick = 1.0 - 0.35 * min(weather.rain / 10.0, 1.0)  # clouds that rain are dark
     zenith = dim * ((1 - veil) * clear_zenith + veil * thick * grey) + night
@@ -63,12 +64,14 @@ def light_of(weather: Weather) -> Light:
     bounce = 0.16 * (skylight + 0.6 * up * sunlight)
     cloud = dim * (0.25 + 0.6 * weather.sunshine) * (0.4 + 0.6 * warm) + night
     level = float(np.mean(skylight) + 0.6 * up * np.mean(sunlight)) * _MEAN_ALBEDO
-    exposure = _GREY / (0.5 * level + 0.5 * _MEAN_ALBEDO * float(np.mean(horizon)) + 0.004)
+    exposure = _GREY / (
+        0.5 * level + 0.5 * _MEAN_ALBEDO * float(np.mean(horizon)) + 0.012
+    )  # no camera makes day of night
     colors = (weather.sun_direction, sunlight, skylight, bounce, zenith, horizon, cloud)
     return Light(
         *(tuple(float(c) for c in color) for color in colors), float(weather.cloudiness),
         1000.0 * math.sin(7.0 * weather.sun_azimuth), weather.extinction, float(weather.wetness),
-        1.0 if weather.night else 0.0, float(exposure),
+        1.0 if weather.night else 0.0, float(weather.rain), float(exposure),
     )  # fmt: skip
 
 
@@ -114,7 +117,7 @@ def sky_color(light, tile, dx, dy, dz, sharp):
     )
 
 
-@njit(**PER_PIXEL)
+@njit(**PER_ROW)
 def mirrored(light, tile, dx, dy, dz):
     """Radiance of the surroundings along the direction of a reflection: sky above, ground below, houses between."""
     if dz <= 0.0:

@@ -11,7 +11,7 @@ from numba import njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.primitives import hash3
-from karp_perception.world.sensors.compiled import PER_PIXEL
+from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 
 NOISE_SIZE = 256  # a power of two
 _MASK = NOISE_SIZE - 1
@@ -58,7 +58,7 @@ def fade(size, pixel):
     return min(max(0.75 * size / pixel - 0.5, 0.0), 1.0)
 
 
-@njit(**PER_PIXEL)
+@njit(**PER_ROW)
 def grain(tile, x, y, pixel, fine, middle, wide):
     """A factor around 1: noise of blobs of 2 cm, 15 cm and 2 m, of these strengths, as far as they are resolved."""
     f = 1.0
@@ -73,7 +73,7 @@ def grain(tile, x, y, pixel, fine, middle, wide):
     return max(f, 0.15)
 
 
-@njit(**PER_PIXEL)
+@njit(**PER_ROW)
 def ground_texture(tile, surface, x, y, pixel):
     """Factors (light, warm) of a surface's colour at a place in the world, m; `warm` > 0 is browner, < 0 greener."""
     large = noise_at(tile, 0.11 * x, 0.11 * y)
@@ -115,7 +115,7 @@ def ground_texture(tile, surface, x, y, pixel):
     return grain(tile, x, y, pixel, 0.25, 0.14, 0.10), 0.05 * large
 
 
-@njit(**PER_PIXEL)
+@njit(**PER_ROW)
 def wall_texture(tile, material, strength, u, v, pixel):
     """Factor of the light that an upright or lying face sends back; u along it and v up it, m, of its own primitive."""
     if material == _BRICK:
@@ -152,7 +152,7 @@ def wall_texture(tile, material, strength, u, v, pixel):
     return grain(tile, u, v, pixel, 0.4 * strength, 0.3 * strength, 0.15 * strength)
 
 
-@njit(**PER_PIXEL)
+@njit(**PER_ROW)
 def pane(u, v, wide, high, pixel):
     """Of a front of glass of wide x high m, at (u, v) from its middle: (share of frame 0..1, number of the pane)."""
     columns, rows = max(math.floor(wide / _PANE_WIDE + 0.5), 1.0), max(math.floor(high / _PANE_HIGH + 0.5), 1.0)
