@@ -15,7 +15,28 @@ _FRAGMENTS = ("wall_fragment", "facade_fragment", "house_corner", "ragged_vegeta
 
 def surround(edge: Edge, style: str, begin: float = 0.0, end: float = math.inf) -> None:
     """Fill the land beyond an edge from `begin` to `end` m along it in one of `STYLES`."""
-    STYLES[style](edge, begin, min(end, edge.length))
+    end = min(end, edge.length)
+    STYLES[style](edge, begin, end)
+    backdrop(edge, style, begin, end)
+
+
+def backdrop(edge: Edge, style: str, begin: float, end: float) -> None:
+    """What shows over and between what stands in front: the next street's houses, tall trees, a tower block."""
+    built = {"old_town": 0.75, "suburb": 0.45, "blocks": 0.6, "industrial": 0.4, "park": 0.2, "countryside": 0.05}[
+        style
+    ]
+    for out, step in ((26.0, 15.0), (46.0, 24.0)):
+        s = begin + edge.uniform(0.0, step)
+        while s < end:
+            away = out + edge.uniform(-4.0, 8.0)
+            if edge.chance(built):
+                size = (edge.uniform(10.0, 18.0), edge.uniform(9.0, 13.0), edge.uniform(8.0, 22.0))
+                edge.put("building", s, away, edge.front, size=size, sink=0.5)
+            else:
+                height = edge.uniform(9.0, 18.0)
+                spread = round(0.55 * height)
+                edge.put(edge.pick("tree", "tree", "conifer"), s, away, size=(spread, spread, height))
+            s += step * edge.uniform(0.6, 1.3)
 
 
 def mixed(edge: Edge, styles: tuple[str, ...], begin: float = 0.0) -> None:
