@@ -64,8 +64,14 @@ def make_world(settings: WorldNodeSettings) -> World:
 
     world_settings = replace(WorldSettings(), vehicle=settings.vehicle)
     if settings.scenario:
-        return _staged(settings, world_settings)
-    return EmbeddedWorld(Setup(family=settings.family), settings.rig, world_settings, settings.seed)
+        world = _staged(settings, world_settings)
+    else:
+        world = EmbeddedWorld(Setup(family=settings.family), settings.rig, world_settings, settings.seed)
+    # Whatever has to be compiled (on a fresh machine) is, before anybody takes the first frame for a running world.
+    world.truth()
+    world.tick()
+    world.reset(settings.seed)
+    return world
 
 
 def _staged(settings: WorldNodeSettings, world_settings: WorldSettings) -> World:

@@ -53,7 +53,7 @@ class DatasetSettings:
     seed: int = 0
     families: tuple[str, ...] = ("straight",)
     rig: str = "nano"
-    per_drive: int = 4
+    per_drive: int = 8
     spacing: float = 1.0
     bags: bool = False
 

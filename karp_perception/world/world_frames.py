@@ -82,7 +82,7 @@ class WorldFrames:
         families: Sequence[str],
         rig: str = "nano",
         *,
-        per_drive: int = 4,
+        per_drive: int = 8,
         spacing: float = 1.0,
         open_world: OpenWorld | None = None,
     ) -> None:
