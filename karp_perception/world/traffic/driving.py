@@ -127,11 +127,22 @@ class Driving:
         f.barrier[row] = f.hold[row] = math.inf
         pace = min(float(roads.limit[lane]) * f.eagerness[row], f.top_speed[row])
         f.v[row] = rng.uniform(0.75, 0.95) * pace if v is None else v
+        f.v[row] = min(f.v[row], self._stoppable(lane, s + float(f.nose[row])))
         self.units[row] = unit
         self.numbers[row] = (self._number(), 0 if unit.trailer is None else self._number())
         self._extend(row)
         put(f, roads, row)
         return row
+
+    def _stoppable(self, lane: int, front: float) -> float:
+        """m/s at which one that appears there could still stop for whatever the lane asks it to stop for."""
+        roads = self.roads
+        stops = roads.crossing_stop[roads.crossing_first[lane] : roads.crossing_first[lane + 1]]
+        lines = [float(stop) for stop in stops if stop > front - 6.0]
+        after = roads.next_lane[roads.next_first[lane] : roads.next_first[lane + 1]]
+        if roads.signal[lane] >= 0 or any(roads.conflict_first[n + 1] > roads.conflict_first[n] for n in after):
+            lines.append(float(roads.length[lane]))
+        return min((math.sqrt(4.0 * max(stop - 1.0 - front, 0.0)) for stop in lines), default=math.inf)
 
     def _outermost(self, unit: Unit, lane: int) -> int:
         """The lane itself; for bicycles the one at the right edge of the road."""
@@ -234,7 +245,7 @@ class Driving:
             return
         if self._fits(unit, lane, s, others):
             row = self.enter(unit, lane, s)
-            self.fleet.v[row] = self._entry_speed(row)
+            self.fleet.v[row] = self.fleet.rear_v[row] = self.fleet.trailer_v[row] = self._entry_speed(row)
 
     def _entry_speed(self, row: int) -> float:
         """m/s at which it can follow whoever is ahead in its first lane."""
@@ -291,7 +302,7 @@ class Driving:
         if ego is None:
             return
         base = ego.vehicle.wheelbase
-        f.v[EGO], f.a[EGO] = max(ego.speed, 0.0), ego.acceleration
+        f.v[EGO], f.a[EGO], f.rear_v[EGO] = max(ego.speed, 0.0), ego.acceleration, ego.speed
         f.yaw[EGO], f.yaw_rate[EGO] = ego.yaw, ego.yaw_rate
         f.rear_x[EGO], f.rear_y[EGO] = ego.x - ego.axle * math.cos(ego.yaw), ego.y - ego.axle * math.sin(ego.yaw)
         length = ego.vehicle.front + ego.vehicle.rear

@@ -57,10 +57,12 @@ class Fleet(NamedTuple):
     trailer_half_width: np.ndarray
     rear_x: np.ndarray  # m, rear axle
     rear_y: np.ndarray
+    rear_v: np.ndarray  # m/s of the rear axle, along its heading
     yaw: np.ndarray  # rad
     yaw_rate: np.ndarray
     trailer_x: np.ndarray  # m, trailer's axle
     trailer_y: np.ndarray
+    trailer_v: np.ndarray
     trailer_yaw: np.ndarray
     trailer_yaw_rate: np.ndarray
     eagerness: np.ndarray  # wanted speed over speed limit
@@ -118,7 +120,7 @@ def put(fleet, roads, i):
     fleet.yaw[i] = math.atan2(y - by, x - bx)
     fleet.rear_x[i] = x - fleet.wheelbase[i] * math.cos(fleet.yaw[i])
     fleet.rear_y[i] = y - fleet.wheelbase[i] * math.sin(fleet.yaw[i])
-    fleet.yaw_rate[i] = 0.0
+    fleet.yaw_rate[i], fleet.rear_v[i], fleet.trailer_v[i] = 0.0, fleet.v[i], fleet.v[i]
     if fleet.trailer[i] > 0.0:
         hx = fleet.rear_x[i] + fleet.coupling[i] * math.cos(fleet.yaw[i])
         hy = fleet.rear_y[i] + fleet.coupling[i] * math.sin(fleet.yaw[i])
@@ -174,19 +176,29 @@ def move(fleet, roads, dt):
         bend = curvature_on(roads, fleet.path[i, ahead], fleet.q[i] + 3.0 - fleet.start[i, ahead])
         fleet.swing[i] += min(way / 4.0, 1.0) * (-off_tracking(fleet, i, bend) - fleet.swing[i])
         x, y, _, _ = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i] + fleet.swing[i])
-        before = fleet.yaw[i]
+        before, rear_x, rear_y = fleet.yaw[i], fleet.rear_x[i], fleet.rear_y[i]
         fleet.rear_x[i], fleet.rear_y[i], yaw = drag(fleet.rear_x[i], fleet.rear_y[i], before, fleet.wheelbase[i], x, y)
+        fleet.rear_v[i] = _along(fleet.rear_x[i] - rear_x, fleet.rear_y[i] - rear_y, before, yaw) / dt
         fleet.yaw_rate[i] = (yaw - before) / dt
         fleet.yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
         if fleet.trailer[i] > 0.0:
             hx = fleet.rear_x[i] + fleet.coupling[i] * math.cos(yaw)
             hy = fleet.rear_y[i] + fleet.coupling[i] * math.sin(yaw)
-            before = fleet.trailer_yaw[i]
+            before, rear_x, rear_y = fleet.trailer_yaw[i], fleet.trailer_x[i], fleet.trailer_y[i]
             fleet.trailer_x[i], fleet.trailer_y[i], yaw = drag(
                 fleet.trailer_x[i], fleet.trailer_y[i], before, fleet.trailer[i], hx, hy
             )
+            way_x, way_y = fleet.trailer_x[i] - rear_x, fleet.trailer_y[i] - rear_y
+            fleet.trailer_v[i] = _along(way_x, way_y, before, yaw) / dt
             fleet.trailer_yaw_rate[i] = (yaw - before) / dt
             fleet.trailer_yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
+
+
+@njit(cache=True, nogil=True)
+def _along(x, y, before, after):
+    """m moved along the mean of two headings."""
+    yaw = 0.5 * (before + after)
+    return x * math.cos(yaw) + y * math.sin(yaw)
 
 
 @njit(cache=True, nogil=True)

@@ -19,10 +19,15 @@ _AWAY = 14.0  # m that such places keep from crossings
 
 @dataclass(frozen=True)
 class Footway:
-    """A polyline. points: (N, 2) m; along: (N,) m."""
+    """A polyline. points: (N, 2) m; along: (N,) m; lanes: stretches (from, to; m) of it that lie in lanes."""
 
     points: np.ndarray
     along: np.ndarray
+    lanes: tuple[tuple[float, float], ...] = ()
+
+    def stretch(self, s: float) -> tuple[float, float] | None:
+        """The stretch in a lane that holds the place `s` m along."""
+        return next((stretch for stretch in self.lanes if stretch[0] <= s <= stretch[1]), None)
 
     @property
     def length(self) -> float:
@@ -77,7 +82,10 @@ class Passage:
 
 def footways_of(layout: Layout) -> list[Footway]:
     """The layout's ways that are longer than 3 m."""
-    ways = []
+    ways: list[Footway] = []
+    lanes = list(layout.lanes.values())
+    middles = np.concatenate([np.zeros((0, 2)), *(lane.center[:, :2] for lane in lanes)])
+    half = np.concatenate([np.zeros(0), *(np.full(len(lane.center), 0.5 * lane.width) for lane in lanes)])
     for points in layout.walkways:
         points = np.asarray(points, float)
         points = points[np.concatenate([[True], np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-3])]
@@ -85,8 +93,22 @@ def footways_of(layout: Layout) -> list[Footway]:
             continue
         along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         if along[-1] > 3.0:
-            ways.append(Footway(points, along))
+            way = Footway(points, along)
+            ways.append(Footway(points, along, _in_lanes(way, middles, half)))
     return ways
+
+
+def _in_lanes(way: Footway, middles: np.ndarray, half: np.ndarray) -> tuple[tuple[float, float], ...]:
+    s = np.arange(0.0, way.length + 0.5, 0.5)
+    places = np.column_stack([np.interp(s, way.along, way.points[:, axis]) for axis in (0, 1)])
+    low, high = places.min(axis=0) - 6.0, places.max(axis=0) + 6.0
+    near = ((middles > low) & (middles < high)).all(axis=1)
+    if not near.any():
+        return ()
+    inside = (np.linalg.norm(places[:, None] - middles[near][None], axis=2) < half[near] + 0.3).any(axis=1)
+    edges = np.diff(np.concatenate([[0], inside.astype(np.int64), [0]]))
+    begins, ends = s[np.flatnonzero(edges == 1)], s[np.flatnonzero(edges == -1) - 1]
+    return tuple((float(a) - 0.4, float(b) + 0.4) for a, b in zip(begins, ends, strict=True))
 
 
 def marked_passages(layout: Layout, ways: list[Footway]) -> list[Passage]:

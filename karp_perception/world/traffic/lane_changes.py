@@ -23,7 +23,7 @@ _KEEP_RIGHT = 0.15  # m/s² by which the right lane is preferred
 _PASSING_ROOM = 0.9  # m between a bicycle and whoever passes it
 _FIXED_ROOM = 0.3  # m between what stands and whoever passes it
 _OVERFLOW = 0.9  # m by which one may leave one's lane to pass a bicycle
-_STEP_OVER = 1.2  # s: how far beyond its body a vehicle looks before it goes back into its line, in its speed
+_NEAR, _STEP_OVER = 6.0, 2.2  # m, s of its speed: how far ahead a bicycle is when one pulls out
 
 
 @njit(cache=True, nogil=True)
@@ -198,7 +198,7 @@ def pass_within_lane(fleet, roads, obstacles, i):
             dx, dy = o.x[j] - fx, o.y[j] - fy
             along, across = dx * c + dy * s, dy * c - dx * s
             back = fleet.nose[i] - fleet.tail[i] - 2.0 - o.half_length[j]
-            ahead = fleet.nose[i] + 6.0 + _STEP_OVER * fleet.v[i] + o.half_length[j]
+            ahead = fleet.nose[i] + _NEAR + 3.0 + (_STEP_OVER + 0.3) * fleet.v[i] + 2.0 * o.half_length[j]
             # Where its own right side would be, back in its line.
             shift = fleet.line[i] - fleet.d[i]
             if back < along < ahead and abs(across - shift) < fleet.half_width[i] + o.half_width[j] + (
@@ -211,7 +211,11 @@ def pass_within_lane(fleet, roads, obstacles, i):
     if lead < 0 or fleet.since[i] < 3.0:
         return
     thing = o.thing[lead]
-    if (thing != 1 and thing != 3) or (fleet.kind[i] == 3 and thing != 3) or fleet.gap[i] > 8.0 + 4.0 * fleet.v[i]:
+    if (
+        (thing != 1 and thing != 3)
+        or (fleet.kind[i] == 3 and thing != 3)
+        or fleet.gap[i] > _NEAR + _STEP_OVER * fleet.v[i]
+    ):
         return
     k = lane_at(fleet, i, fleet.q[i])
     lane = fleet.path[i, k]

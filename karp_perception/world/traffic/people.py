@@ -212,7 +212,9 @@ class People:
         """(K, 9) for `sight.gather`: people on a road, each with the way before them."""
         rows = []
         for w in self.walkers:
-            if w.stage != Stage.CROSSING:
+            walking = w.leader.stage == Stage.WALKING if w.leader else w.stage == Stage.WALKING
+            in_lane = walking and self.ways[w.way].lanes and self.ways[w.way].stretch((w.leader or w).s) is not None
+            if w.stage != Stage.CROSSING and not in_lane:
                 continue
             c, s = math.cos(w.yaw), math.sin(w.yaw)
             ahead = _REACTING * w.v
@@ -230,7 +232,7 @@ class People:
             x, y = w.x, w.y
             if w.stage != Stage.WALKING:
                 self._on_legs(w, dt, time, driving)
-            elif not self._along_way(w, dt, ego):
+            elif not self._along_way(w, dt, driving, ego):
                 gone.append(w)
                 continue
             _face(w, w.x - x, w.y - y, dt)
@@ -242,7 +244,7 @@ class People:
         if len(self.walkers) < self._count * (1.0 - _STANDING) - 4 and len(self.ways):
             self._enter(ego)
 
-    def _along_way(self, w: Walker, dt: float, ego: tuple[float, float] | None) -> bool:
+    def _along_way(self, w: Walker, dt: float, driving: Driving, ego: tuple[float, float] | None) -> bool:
         """On its footway; False when it has left the place at an end of it."""
         way, goal, pace = self.ways[w.way], w.aside, w.pace
         for other in self.walkers:
@@ -261,9 +263,11 @@ class People:
                 goal = w.aside + (0.5 if across < 0 else -0.5) * w.direction
                 if ahead < 1.3:
                     pace = min(pace, max(other.v - 0.1, 0.2))
+        if way.lanes and not self._lane_is_clear(w, way, driving):
+            pace = 0.0
         goal = min(max(goal, -_HALF_WAY), _HALF_WAY)
         w.aside += min(max(goal - w.aside, -0.5 * dt), 0.5 * dt)
-        w.v += min(max(pace - w.v, -1.5 * dt), 1.0 * dt)
+        w.v += min(max(pace - w.v, -4.0 * dt), 1.0 * dt)
         before = w.s
         w.s += w.direction * w.v * dt
         if not 0.0 <= w.s <= way.length:
@@ -280,6 +284,19 @@ class People:
             if near and w.size < 3:
                 self._take(w, near[0])
         return True
+
+    def _lane_is_clear(self, w: Walker, way: Footway, driving: Driving) -> bool:
+        """Whether one may go on where the way leads over a lane."""
+        if way.stretch(w.s) is not None:
+            x, y, yaw = way.at(w.s, w.aside)
+            turn = 0.0 if w.direction > 0 else math.pi
+            return not driving.blocks(x, y, math.cos(yaw + turn), math.sin(yaw + turn))
+        ahead = way.stretch(w.s + 0.7 * w.direction)
+        if ahead is None:
+            return True
+        begin, end = (ahead[0], ahead[1]) if w.direction > 0 else (ahead[1], ahead[0])
+        duration = abs(end - begin) / w.pace + 0.5
+        return driving.way_is_clear(*way.at(begin, w.aside)[:2], *way.at(end, w.aside)[:2], duration)
 
     def _at_end(self, w: Walker, ego: tuple[float, float] | None) -> bool:
         """On to a way that begins here; else round, or out of the place where nobody looks."""

@@ -59,7 +59,7 @@ def gather(obstacles, fleet, others):
         slip = fleet.middle[i] * fleet.yaw_rate[i]
         o.x[n], o.y[n] = fleet.rear_x[i] + fleet.middle[i] * c, fleet.rear_y[i] + fleet.middle[i] * s
         o.ux[n], o.uy[n], o.half_length[n], o.half_width[n] = c, s, fleet.half_length[i], fleet.half_width[i]
-        o.vx[n], o.vy[n] = fleet.v[i] * c - slip * s, fleet.v[i] * s + slip * c
+        o.vx[n], o.vy[n] = fleet.rear_v[i] * c - slip * s, fleet.rear_v[i] * s + slip * c
         o.owner[n], o.thing[n] = i, 1 if fleet.kind[i] == 3 else 0
         n += 1
         if fleet.trailer[i] > 0.0:
@@ -68,7 +68,7 @@ def gather(obstacles, fleet, others):
             o.y[n] = fleet.trailer_y[i] + fleet.trailer_middle[i] * s
             o.ux[n], o.uy[n] = c, s
             o.half_length[n], o.half_width[n] = fleet.trailer_half_length[i], fleet.trailer_half_width[i]
-            o.vx[n], o.vy[n], o.owner[n], o.thing[n] = fleet.v[i] * c, fleet.v[i] * s, i, 0
+            o.vx[n], o.vy[n], o.owner[n], o.thing[n] = fleet.trailer_v[i] * c, fleet.trailer_v[i] * s, i, 0
             n += 1
     for k in range(len(others)):
         o.x[n], o.y[n], o.ux[n], o.uy[n] = others[k, 0], others[k, 1], others[k, 2], others[k, 3]

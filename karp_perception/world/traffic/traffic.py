@@ -163,10 +163,7 @@ class Traffic:
         pitch = np.arctan2(z[1] - z[0], np.maximum(base, 0.5))
         roll = np.arctan2(z[2] - z[3], np.maximum(2.0 * half, 0.3))
         cx, cy, cz = x + middle * c, y + middle * s, z[1] - np.tan(pitch) * middle
-        # A trailer's speed is that of its coupling along its own axis.
-        hitch_angle = f.yaw[r] - f.trailer_yaw[r]
-        v_trailer = f.v[r] * np.cos(hitch_angle) + f.coupling[r] * f.yaw_rate[r] * np.sin(f.trailer_yaw[r] - f.yaw[r])
-        v = np.concatenate([f.v[r], v_trailer])
+        v = np.concatenate([f.rear_v[r], f.trailer_v[r]])
         vx, vy = v * c - middle * rate * s, v * s + middle * rate * c
         actors, n = [], len(rows)
         for k, row in enumerate(rows):
