@@ -171,7 +171,7 @@ class Surroundings:
         light = light_of(weather)
         shadows = cast_shadows(scene, rays, center, light.sun, weather.sunshine > 0.0)
         view = ground_view(rays, float(center[0]), float(center[1]), ground)
-        half = 1.0 / np.linalg.norm(scene.affine[:, :, :3], axis=2)
+        half = 1.0 / np.maximum(np.linalg.norm(scene.affine[:, :, :3], axis=2), 1e-9)
         return cls(scene, np.concatenate([linear(scene.color), half], axis=1), view, light, shadows)
 
 

@@ -168,6 +168,18 @@ def _apply(A, point):
     )
 
 
+@njit(**PER_PIXEL)
+def inverse(a, b, c, d, e, f, g, h, k):
+    """Of a 3x3 matrix, row by row. Shapes that were fitted to a size are sheared: a transpose would not do."""
+    p, q, r = e * k - f * h, f * g - d * k, d * h - e * g
+    s = 1.0 / (a * p + b * q + c * r)
+    return (
+        p * s, (c * h - b * k) * s, (b * f - c * e) * s,
+        q * s, (a * k - c * g) * s, (c * d - a * f) * s,
+        r * s, (b * g - a * h) * s, (a * e - b * d) * s,
+    )  # fmt: skip
+
+
 @njit(**PER_ROW)
 def _outline(view, A, taper, kind, corner, left, right):
     """First and last row of the box around a primitive in the image; `left`, `right`: its columns in each of them.
@@ -177,26 +189,21 @@ def _outline(view, A, taper, kind, corner, left, right):
     height, width = view.dx.shape
     R, o = view.rotation, view.origin
     lowest, highest = 1e30, -1e30  # depth
-    px, py, pz = o[0] * A[0, 0] + o[1] * A[0, 1] + o[2] * A[0, 2] + A[0, 3], 0.0, 0.0
-    py = o[0] * A[1, 0] + o[1] * A[1, 1] + o[2] * A[1, 2] + A[1, 3]
-    pz = o[0] * A[2, 0] + o[1] * A[2, 1] + o[2] * A[2, 2] + A[2, 3]
-    # A is a turned and scaled frame: its inverse has the rows, divided by their squares, as columns.
-    s0 = 1.0 / (A[0, 0] * A[0, 0] + A[0, 1] * A[0, 1] + A[0, 2] * A[0, 2])
-    s1 = 1.0 / (A[1, 0] * A[1, 0] + A[1, 1] * A[1, 1] + A[1, 2] * A[1, 2])
-    s2 = 1.0 / (A[2, 0] * A[2, 0] + A[2, 1] * A[2, 1] + A[2, 2] * A[2, 2])
-    for k in range(8):
-        upper = (k >> 2) & 1
-        cx, cy, cz = 2.0 * (k & 1) - 1.0, 2.0 * ((k >> 1) & 1) - 1.0, 2.0 * upper - 1.0
+    px, py, pz = _apply(A, o)
+    a, b, c, d, e, f, g, h, k = inverse(
+        A[0, 0], A[0, 1], A[0, 2], A[1, 0], A[1, 1], A[1, 2], A[2, 0], A[2, 1], A[2, 2]
+    )  # fmt: skip
+    for n in range(8):
+        upper = (n >> 2) & 1
+        cx, cy, cz = 2.0 * (n & 1) - 1.0, 2.0 * ((n >> 1) & 1) - 1.0, 2.0 * upper - 1.0
         if upper and kind == _BLOCK:
             cx += taper[0] if cx < 0 else -taper[1]
             cy += taper[2] if cy < 0 else -taper[3]
-        cx, cy, cz = (cx - px) * s0, (cy - py) * s1, (cz - pz) * s2
-        x = A[0, 0] * cx + A[1, 0] * cy + A[2, 0] * cz
-        y = A[0, 1] * cx + A[1, 1] * cy + A[2, 1] * cz
-        z = A[0, 2] * cx + A[1, 2] * cy + A[2, 2] * cz
+        cx, cy, cz = cx - px, cy - py, cz - pz
+        x, y, z = a * cx + b * cy + c * cz, d * cx + e * cy + f * cz, g * cx + h * cy + k * cz
         for i in range(3):
-            corner[k, i] = R[0, i] * x + R[1, i] * y + R[2, i] * z
-        lowest, highest = min(lowest, corner[k, 2]), max(highest, corner[k, 2])
+            corner[n, i] = R[0, i] * x + R[1, i] * y + R[2, i] * z
+        lowest, highest = min(lowest, corner[n, 2]), max(highest, corner[n, 2])
     if view.fisheye:
         return _fisheye_outline(view, corner, left, right)
     if highest < _NEAR_PLANE:

@@ -18,6 +18,7 @@ from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.sensors.compiled import PER_PIXEL
+from karp_perception.world.sensors.image_cast import inverse
 
 _BLOCK, _CYLINDER = int(Kind.BLOCK), int(Kind.CYLINDER)
 _GLASS, _STEAM = int(Material.GLASS), int(Material.STEAM)
@@ -119,16 +120,14 @@ def _draw(scene, m):
             o0 = A[0, 3] + i0 * x0 + j0 * y0 + s0 * w0
             o1 = A[1, 3] + i1 * x0 + j1 * y0 + s1 * w0
             o2 = A[2, 3] + i2 * x0 + j2 * y0 + s2 * w0
-            # Rectangle around it: extents of a turned and scaled cube, with tops that overhang.
-            q0, q1, q2 = i0 * i0 + j0 * j0 + s0 * s0, i1 * i1 + j1 * j1 + s1 * s1, i2 * i2 + j2 * j2 + s2 * s2
+            # Rectangle around it: the extent of its canonical cube, whose top may overhang.
+            a, b1, c, d, e, f, _, _, _ = inverse(i0, j0, s0, i1, j1, s1, i2, j2, s2)
             e0, e1 = 1.0, 1.0
             if kind == _BLOCK:
                 e0 = max(1.0, 1.0 - taper[0], 1.0 - taper[1])
                 e1 = max(1.0, 1.0 - taper[2], 1.0 - taper[3])
-            cu = -(i0 * o0 / q0 + i1 * o1 / q1 + i2 * o2 / q2)
-            cv = -(j0 * o0 / q0 + j1 * o1 / q1 + j2 * o2 / q2)
-            eu = e0 * abs(i0) / q0 + e1 * abs(i1) / q1 + abs(i2) / q2
-            ev = e0 * abs(j0) / q0 + e1 * abs(j1) / q1 + abs(j2) / q2
+            cu, cv = -(a * o0 + b1 * o1 + c * o2), -(d * o0 + e * o1 + f * o2)
+            eu, ev = e0 * abs(a) + e1 * abs(b1) + abs(c), e0 * abs(d) + e1 * abs(e) + abs(f)
             first, last = math.ceil((cu - eu) / m.cell), math.floor((cu + eu) / m.cell)
             low, high = math.ceil((cv - ev) / m.cell), math.floor((cv + ev) / m.cell)
             first, last, low, high = max(first, 0), min(last, n - 1), max(low, 0), min(high, n - 1)
