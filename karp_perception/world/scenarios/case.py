@@ -29,7 +29,8 @@ class Place:
     """Somewhere along the vehicle's route.
 
     Attributes:
-        anchor: one of ANCHORS. index: the how manieth of its kind on the route, from 0.
+        anchor: one of ANCHORS. index: the how manieth of its kind on the route, from 0. after: only those count that
+            lie so many m beyond the vehicle's start.
         along: m further along the route. lateral: m to the left of its middle.
         turn: rad, heading relative to the route's direction there.
         gap: m free between the vehicle's front bumper, where it starts, and the near end of what stands here; takes
@@ -42,6 +43,7 @@ class Place:
     lateral: float = 0.0
     turn: float = 0.0
     gap: float | None = None
+    after: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,10 @@ class RouteLine:
 
         Raises ConfigurationError where the route has no such thing or ends before.
         """
-        found = self.anchors(place.anchor)
+        found = [s for s in self.anchors(place.anchor) if s >= self.start + place.after]
         if place.index >= len(found):
             raise ConfigurationError(
-                f"{source}: from: {place.anchor} {place.index}: the route of this layout has {len(found)} of them"
+                f"{source}: from: {place.anchor} {place.index}: the route of this layout has {len(found)} of them there"
             )
         s = found[place.index] + place.along
         if not -300.0 <= s <= self.length + 300.0:

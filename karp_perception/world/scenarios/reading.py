@@ -145,6 +145,7 @@ def _place(value: Any, where: str) -> Place:
         lateral=fields.number("lateral", -200.0, 200.0, 0.0),
         turn=math.radians(fields.number("turn_deg", -360.0, 360.0, 0.0)),
         gap=fields.number("gap", 0.0, _FARTHEST, None),
+        after=fields.number("after", 0.0, _FARTHEST, 0.0),
     )
     if place.gap is not None and (place.anchor != "start" or "along" in fields):
         raise fields.wrong("gap", "no 'along' and no other 'from' beside it", place.gap)
