@@ -83,7 +83,7 @@ def test_a_small_ball_appears_where_opencv_projects_its_middle(model: CameraMode
     wide = 0.6 if model is PINHOLE else 2.2
     far = (6, 9, 12, 15)
     places = np.array([ahead(model, z * rng.uniform(-wide, wide), z * rng.uniform(-0.3, 0.1), z) for z in far])
-    bodies = [ball(at, 0.02 * z, k + 1) for k, (z, at) in enumerate(zip(far, places, strict=True))]
+    bodies = [ball(at, 0.03 * z, k + 1) for k, (z, at) in enumerate(zip(far, places, strict=True))]
     mask = look(bodies, model).mask
     for k, (u, v) in enumerate(projected(model, places)):
         rows, columns = np.nonzero(mask == k + 1)

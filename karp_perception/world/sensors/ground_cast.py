@@ -18,6 +18,7 @@ from karp_perception.world.sensors.image_cast import GROUND, KERB_FACE
 _NEAR_CELL, _NEAR_SIZE = 0.03, 1280  # m, cells of the raster around the camera
 _SNAP = 8.0  # m between the middles of two such rasters
 _STEP = 0.05  # growth of a march's steps with distance: finer than any terrain that cameras look along
+_KERB_STEP, _KERB_STEPS = 0.25, 5  # m between places at which a ray low over the ground looks for a kerb; at most
 _FLAT = 1e-6  # m per m
 ROWS_TOGETHER = 32
 """Rows that share what they found of the terrain: threads take whole groups of them, so that results never differ."""
@@ -162,7 +163,7 @@ def _step_up(g, ox, oy, dx, dy, t, fall, top):
     if rise > 0.8 * top:
         return max(t - rise / fall, 1e-3), False
     across = math.sqrt(dx * dx + dy * dy)
-    steps = min(max(int((t - first) * across / 0.12) + 1, 1), 8)
+    steps = min(int((t - first) * across / _KERB_STEP) + 1, _KERB_STEPS)
     before = first
     for k in range(1, steps + 1):
         now = first + (t - first) * k / steps
