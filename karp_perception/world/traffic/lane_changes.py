@@ -190,20 +190,21 @@ def pass_within_lane(fleet, roads, obstacles, i):
     """
     o = obstacles
     if fleet.passing[i]:
-        c, s = math.cos(fleet.yaw[i]), math.sin(fleet.yaw[i])
-        fx, fy = fleet.rear_x[i] + fleet.wheelbase[i] * c, fleet.rear_y[i] + fleet.wheelbase[i] * s
+        # What would be ahead if it went back, then what is beside it: seen along the lane, not along its own heading.
+        reach = _NEAR + 5.0 + (_STEP_OVER + 0.3) * fleet.v[i]
+        _, _, ahead, _ = first_ahead(fleet, roads, o, i, fleet.line[i], reach, -1)
+        if ahead >= 0 and (o.thing[ahead] == 1 or o.thing[ahead] == 3):
+            return
+        fx, fy, c, s = on_way(fleet, roads, i, fleet.q[i], fleet.d[i])
+        shift = fleet.line[i] - fleet.d[i]
         for j in range(o.count[0]):
             if o.owner[j] == i or o.thing[j] == 0 or o.thing[j] == 2:
                 continue
             dx, dy = o.x[j] - fx, o.y[j] - fy
             along, across = dx * c + dy * s, dy * c - dx * s
             back = fleet.nose[i] - fleet.tail[i] - 2.0 - o.half_length[j]
-            ahead = fleet.nose[i] + _NEAR + 3.0 + (_STEP_OVER + 0.3) * fleet.v[i] + 2.0 * o.half_length[j]
-            # Where its own right side would be, back in its line.
-            shift = fleet.line[i] - fleet.d[i]
-            if back < along < ahead and abs(across - shift) < fleet.half_width[i] + o.half_width[j] + (
-                0.6 if o.thing[j] == 1 else 0.25
-            ):
+            room = fleet.half_width[i] + o.half_width[j] + (0.6 if o.thing[j] == 1 else 0.25)
+            if back < along < fleet.nose[i] + 11.0 + o.half_length[j] and abs(across - shift) < room:
                 return
         fleet.passing[i], fleet.goal[i], fleet.since[i] = 0, fleet.line[i], 0.0
         return
