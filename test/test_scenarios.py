@@ -240,7 +240,7 @@ def test_random_drives_are_drawn_from_family_and_seed():
 # Formulas
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.floats(-100, 100), st.floats(0.1, 50))
 def test_formulas_agree_with_python(a, b):
     known = {"a": a, "b": b}
@@ -406,7 +406,7 @@ def _paths(value, path=()):
             yield from _paths(value[i], (*path, i))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([p for p in _paths(FULL) if p]), ANYTHING)
 def test_whatever_stands_in_a_file_it_is_read_or_refused_in_one_line(tmp_path, path, value):
     content = copy.deepcopy(FULL)
@@ -438,7 +438,7 @@ def test_stopping_distance_agrees_with_stepping(kmh):
     assert not avoids_standing(kmh / 3.6, way - 0.05)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.floats(3, 30), st.floats(0, 30), st.floats(0, 9), st.floats(0.5, 60))
 def test_staying_behind_a_lead_agrees_with_stepping(v, u, b, gap):
     dt = 0.005
