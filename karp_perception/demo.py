@@ -43,6 +43,7 @@ _RECORDED = [
 ]  # fmt: skip
 _READY_S = 120.0  # for the nodes to come up; where nothing is compiled yet the world takes a minute
 _WAIT_FOR_COMMAND_S = 5.0  # far longer than an answer takes: what comes later than that does not come
+_INPUT_TIMEOUT_S = 30.0  # between two frames: the stack's own clock runs on while the world computes
 _QUIET_S = 1.5  # for the last frames to come through after the world is done
 _RATE_HZ = 10.0  # of the world's ticks, for the video
 _KMH = 3.6  # km/h in a m/s
@@ -81,7 +82,9 @@ def _drive_over_ros(recording: Path, out: Path, seconds: float, config: Path | N
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100))}
     parameters = [] if config is None else ["--params-file", str(config)]
     remaps = [item for name, topic in _STACK_INPUTS.items() for item in ("-r", f"~/input/{name}:={topic}")]
-    stack_arguments = ["-p", "use_sim_time:=true", *parameters, *remaps]
+    # The world waits for the stack: a slow machine is no reason to take silence for a lost sensor.
+    patience = ["-p", f"input_timeout:={_INPUT_TIMEOUT_S}"]
+    stack_arguments = ["-p", "use_sim_time:=true", *parameters, *patience, *remaps]
     recorder_arguments = [
         "-p",
         f"out:={recording}",

@@ -29,6 +29,7 @@ from karp_perception.core.resources import resource
 from karp_perception.world.rig import make_rig
 from launch import LaunchContext, LaunchDescription
 
+_INPUT_TIMEOUT = "30.0"  # s of wall time between two frames
 _LAST_FRAMES = 1.0  # s for what is still in the pipeline when the drive ends
 
 # launch leaves Ctrl-C to the terminal, which gives it to every process. Where only launch got it (from a supervisor),
@@ -79,6 +80,8 @@ def _actions(context: LaunchContext) -> list[Any]:
             "composed": given["composed"],
             "config": given["config"],
             "use_sim_time": "true",
+            # Where the world waits for commands, a slow machine is no reason to take silence for a lost sensor.
+            "input_timeout": "" if float(given["wait_for_command"]) <= 0 else _INPUT_TIMEOUT,
         }.items(),
     )
     decider = "stack" if given["composed"].lower() == "true" else "planner"

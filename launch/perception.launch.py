@@ -36,6 +36,7 @@ ARGUMENTS = {
     "odom_frame": ("", "fixed frame of odometry and route; without, that of the parameter file"),
     "tf": ("/tf", "topic of moving transforms"),
     "tf_static": ("/tf_static", "topic of static transforms"),
+    "input_timeout": ("", "s without new data until NO_INPUT; without, that of the parameter file"),
     "use_sim_time": ("false", "take the time from /clock"),
 }
 
@@ -59,6 +60,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     }
     named = {"sensing.base_frame": given["base_frame"], "odom_frame": given["odom_frame"]}
     parameters |= {name: value for name, value in named.items() if value}
+    if given["input_timeout"]:
+        parameters["input_timeout"] = float(given["input_timeout"])
     sensors = [("~/input/points", given["points"])]
     for kind, argument in (("image", "images"), ("camera_info", "camera_infos")):
         topics = _listed(given[argument])
