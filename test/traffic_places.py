@@ -40,7 +40,7 @@ CLASS_OF = {
 def box_model(family: str, seed: int) -> Model:
     """A plain box of the family's class and size, with the axles and couplings that it would have."""
     label, size = CLASS_OF.get(family, (ObjectClass.PEDESTRIAN, (0.6, 0.55, 1.75)))
-    length, width, height = size
+    length, _, height = size
     shape = ShapeBuilder().block((0, 0, 0.5 * height), size, Material.PAINT, tint=FIRST).build()
     wheelbase = 0.6 * length if label in (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS) else None
     hitch = {

@@ -37,7 +37,7 @@ class VehicleDynamics(Settings):
 
 
 class DrivenVehicle:
-    """A vehicle that does what a Command says as well as its actuators can; it moves in the plane and lies on the ground.
+    """A vehicle that does what a Command says as well as its actuators can; it moves in the plane, on the ground.
 
     The bicycle turns about the middle of its rear axle, which lies `vehicle.rear - dynamics.rear_overhang` behind
     `base_link`; its tyres do not slip. What a Command asks for is clamped to what the vehicle can do.

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
 from karp_perception.world.layout import Layout, LightColor
+from karp_perception.world.traffic import clearance
 from karp_perception.world.traffic.fleet import EGO, MAX_PATH, Fleet, Kind, empty_fleet, put
-from karp_perception.world.traffic.network import Roads, place_on, project_on, roads_of
+from karp_perception.world.traffic.network import place_on, roads_of
 from karp_perception.world.traffic.population import CRUISING, Population, Unit
 from karp_perception.world.traffic.right_of_way import GREEN, MAX_USERS, RED, YELLOW
 from karp_perception.world.traffic.settings import DriverSettings, TrafficSettings
@@ -168,7 +168,7 @@ class Driving:
         if middle - 0.5 * tail < -0.5 and self.roads.before[lane] == 0:
             return False
         x, y, tx, ty = place_on(self.roads, lane, middle, 0.0)
-        return not _overlaps(self.obstacles, x, y, tx, ty, 0.5 * tail + spare, columns["half_width"] + 0.3)
+        return not clearance.overlaps(self.obstacles, x, y, tx, ty, 0.5 * tail + spare, columns["half_width"] + 0.3)
 
     # Each step
 
@@ -210,15 +210,17 @@ class Driving:
     def crossing_is_clear(self, crossing: int, duration: float, given_way: bool) -> bool:
         """Whether people may set foot on a crossing (its row) that takes them `duration` s; `given_way`: on a zebra."""
         f, roads = self.fleet, self.roads
-        return _crossing_is_clear(f, roads, self._users, self._place, self._count, crossing, duration, given_way)
+        return clearance.crossing_is_clear(
+            f, roads, self._users, self._place, self._count, crossing, duration, given_way
+        )
 
     def way_is_clear(self, x0: float, y0: float, x1: float, y1: float, duration: float) -> bool:
         """Whether nobody comes so close to who walks from one place to the other within `duration` s."""
-        return _way_is_clear(self.obstacles, x0, y0, x1, y1, duration)
+        return clearance.way_is_clear(self.obstacles, x0, y0, x1, y1, duration)
 
     def blocks(self, x: float, y: float, ux: float, uy: float) -> bool:
         """Whether a vehicle is in the next step of who walks from (x, y) in the direction (ux, uy)."""
-        return _blocks(self.obstacles, x, y, ux, uy)
+        return clearance.blocks(self.obstacles, x, y, ux, uy)
 
     def _room(self, others: np.ndarray) -> Obstacles:
         needed = 2 * len(self.fleet.alive) + len(others)
@@ -312,7 +314,7 @@ class Driving:
         f.comfort[EGO], f.strength[EGO], f.grip[EGO], f.eagerness[EGO] = 3.0, 2.0, 3.0, 1.0
         f.top_speed[EGO], f.headway[EGO], f.min_gap[EGO] = 60.0, 1.2, 2.0
         x, y = f.rear_x[EGO] + base * math.cos(ego.yaw), f.rear_y[EGO] + base * math.sin(ego.yaw)
-        lane, s, d = _lane_of(
+        lane, s, d = clearance.lane_of(
             roads, np.array(self._route, np.int64), x, y, math.cos(ego.yaw), math.sin(ego.yaw), _ON_LANE
         )
         if lane < 0:
@@ -326,113 +328,3 @@ class Driving:
         start = np.concatenate([[0.0], np.cumsum(roads.length[lanes])])
         f.path[EGO, : len(lanes)], f.start[EGO, : len(start)], f.count[EGO] = lanes, start, len(lanes)
         f.q[EGO], f.d[EGO] = start[lanes.index(lane)] + s, d
-
-
-@njit(cache=True, nogil=True)
-def _overlaps(obstacles, x, y, ux, uy, half_length, half_width):
-    """Whether a rectangle overlaps any obstacle (separating axes)."""
-    o = obstacles
-    for j in range(o.count[0]):
-        dx, dy = o.x[j] - x, o.y[j] - y
-        c, s = abs(ux * o.ux[j] + uy * o.uy[j]), abs(ux * o.uy[j] - uy * o.ux[j])
-        along, across = abs(dx * ux + dy * uy), abs(dy * ux - dx * uy)
-        if along > half_length + c * o.half_length[j] + s * o.half_width[j]:
-            continue
-        if across > half_width + s * o.half_length[j] + c * o.half_width[j]:
-            continue
-        if abs(dx * o.ux[j] + dy * o.uy[j]) > o.half_length[j] + c * half_length + s * half_width:
-            continue
-        if abs(dy * o.ux[j] - dx * o.uy[j]) > o.half_width[j] + s * half_length + c * half_width:
-            continue
-        return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _lane_of(roads, route, x, y, ux, uy, share):
-    """The lane that a place with a heading is in (of the route rather than another), m along it and to the left."""
-    best, best_s, best_d, best_off = -1, 0.0, 0.0, math.inf
-    for lane in range(len(roads.length)):
-        a, b = roads.first[lane], roads.first[lane + 1] - 1
-        reach = roads.length[lane] + roads.width[lane]
-        if abs(roads.x[a] - x) > reach or abs(roads.y[a] - y) > reach:
-            continue
-        s, d = project_on(roads, lane, x, y)
-        if s < 0.0 or s > roads.length[lane] or abs(d) > share * roads.width[lane]:
-            continue
-        _, _, tx, ty = place_on(roads, lane, s, 0.0)
-        if tx * ux + ty * uy < 0.5:
-            continue
-        off = abs(d) + 1.5 * (1.0 - (tx * ux + ty * uy))
-        for r in route:
-            if r == lane:
-                off -= 1.0
-        if off < best_off:
-            best, best_s, best_d, best_off = lane, s, d, off
-    return best, best_s, best_d
-
-
-@njit(cache=True, nogil=True)
-def _crossing_is_clear(fleet, roads, users, place, count, crossing, duration, given_way):
-    for lane in range(len(roads.length)):
-        for c in range(roads.crossing_first[lane], roads.crossing_first[lane + 1]):
-            if roads.crossing[c] != crossing:
-                continue
-            for u in range(count[lane]):
-                i, k = users[lane, u], place[lane, u]
-                front, v = fleet.q[i] + fleet.nose[i], fleet.v[i]
-                line = fleet.start[i, k] + roads.crossing_stop[c] - 0.3
-                if front - fleet.tail[i] > fleet.start[i, k] + roads.crossing_end[c]:
-                    continue
-                if front > line + 0.5:
-                    if front < fleet.start[i, k] + roads.crossing_end[c] + 1.0 or v > 0.3:
-                        return False
-                    continue
-                rest = max(line - front, 0.1)
-                if fleet.barrier[i] <= line + 0.5 and 0.5 * v * v / rest < 3.0:
-                    continue  # it stops
-                if v < 0.3 and given_way:
-                    continue
-                if given_way and 0.5 * v * v / rest < 2.5:
-                    continue
-                if rest / max(v, 2.0) < duration + 1.5:
-                    return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _blocks(obstacles, x, y, ux, uy):
-    """A step and a half ahead something with wheels, or something that will be there within half a second."""
-    o = obstacles
-    for j in range(o.count[0]):
-        if o.thing[j] > 1:
-            continue
-        for k in range(3):
-            t = 0.25 * k
-            px, py = x + (0.4 + 0.4 * k) * ux, y + (0.4 + 0.4 * k) * uy
-            dx, dy = px - o.x[j] - t * o.vx[j], py - o.y[j] - t * o.vy[j]
-            along, across = abs(dx * o.ux[j] + dy * o.uy[j]), abs(dy * o.ux[j] - dx * o.uy[j])
-            if along < o.half_length[j] + 0.45 and across < o.half_width[j] + 0.45:
-                return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _way_is_clear(obstacles, x0, y0, x1, y1, duration):
-    o = obstacles
-    for step in range(int(duration / 0.25) + 7):
-        t = 0.25 * step
-        u = min(t / duration, 1.0)
-        x, y = x0 + u * (x1 - x0), y0 + u * (y1 - y0)
-        for j in range(o.count[0]):
-            if o.thing[j] > 1:
-                continue
-            dx, dy = x - o.x[j] - t * o.vx[j], y - o.y[j] - t * o.vy[j]
-            speed = math.sqrt(o.vx[j] ** 2 + o.vy[j] ** 2)
-            along, across = dx * o.ux[j] + dy * o.uy[j], abs(dy * o.ux[j] - dx * o.uy[j])
-            if (
-                -o.half_length[j] - 1.0 < along < o.half_length[j] + 1.0 + 1.5 * speed
-                and across < o.half_width[j] + 1.2
-            ):
-                return False
-    return True

@@ -112,7 +112,7 @@ def lane_at(fleet, i, q):
 def put(fleet, roads, i):
     """Sets a vehicle down where its way says, axles in line with the lane."""
     k = lane_at(fleet, i, fleet.q[i])
-    x, y, tx, ty = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i])
+    x, y, _, _ = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i])
     # The rear axle where the way was, as far as the way is known.
     back = fleet.q[i] - fleet.wheelbase[i]
     k = lane_at(fleet, i, back)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karp_perception.world.layout import Crossing, Layout
+from karp_perception.world.models.model import Model
 
 _REACH = 9.0  # m between the end of a crossing and the way from which people come to it
 _KERB = 0.5  # m before the kerb where people wait
@@ -172,8 +173,20 @@ def unmarked_passages(layout: Layout, ways: list[Footway]) -> list[Passage]:
                 continue
             off = np.linalg.norm(line[:, None] - middles[near][None], axis=2) - half[near]
             on_road = np.flatnonzero((off < _BESIDE_LANE).any(axis=1))
-            if len(on_road) and 0 < on_road[0] and on_road[-1] < len(line) - 1:
+            if len(on_road) and on_road[0] > 0 and on_road[-1] < len(line) - 1:
                 wait, leave = line[on_road[0]], line[on_road[-1]]
                 places = (float(wait[0]), float(wait[1])), (float(leave[0]), float(leave[1]))
                 found.append(Passage(-1, k, float(s), other[1], t, *places, 0.3))
     return found
+
+
+def is_barred(passage: Passage, model: Model, x: float, y: float, yaw: float) -> bool:
+    """Whether a thing that stands comes near the line over a road or the first metres before and behind it."""
+    (ax, ay), (bx, by) = passage.wait, passage.leave
+    ux, uy = (bx - ax) / passage.length, (by - ay) / passage.length
+    c, s = math.cos(yaw), math.sin(yaw)
+    for along in np.arange(-4.0, passage.length + 4.0, 0.4):
+        dx, dy = ax + along * ux - x, ay + along * uy - y
+        if abs(dx * c + dy * s) < 0.5 * model.size[0] + 0.5 and abs(dy * c - dx * s) < 0.5 * model.size[1] + 0.5:
+            return True
+    return False

@@ -175,9 +175,9 @@ def courtesy_gap(fleet, roads, users, place, count, i):
             j, kj = users[beside, u], place[beside, u]
             front_j = fleet.q[j] + fleet.nose[j] - fleet.start[j, kj]
             gap = front_j - fleet.tail[j] - front
-            if -0.5 * fleet.tail[j] < gap < best and gap < 80.0 and front_j > 0.0:
-                if roads.length[beside] - front_j < _ENDING:
-                    best, speed = max(gap, 1.0), fleet.v[j]
+            near = -0.5 * fleet.tail[j] < gap < min(best, 80.0) and front_j > 0.0
+            if near and roads.length[beside] - front_j < _ENDING:
+                best, speed = max(gap, 1.0), fleet.v[j]
     return best, speed
 
 

@@ -87,9 +87,9 @@ def roads_of(layout: Layout) -> tuple[Roads, dict[int, int]]:
     conflict_first, _ = _ragged([[c[0] for c in found] for found in conflicts])
     flat = np.array([c for found in conflicts for c in found], float).reshape(-1, 7)
     along_crossings = [
-        [(crossings[number], stop, _crossing_end(lane, stop, layout.crossings[number])) for number, stop in lane.crossings]
+        [(crossings[n], stop, _crossing_end(lane, stop, layout.crossings[n])) for n, stop in lane.crossings]
         for lane in lanes
-    ]  # fmt: skip
+    ]
     crossing_first, _ = _ragged([[c[0] for c in found] for found in along_crossings])
     flat_crossings = np.array([c for found in along_crossings for c in found], float).reshape(-1, 3)
     beside = [[-1 if n is None else row[n] for n in (lane.left, lane.right)] for lane in lanes]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
@@ -13,9 +11,17 @@ from karp_perception.world.actors import Actor
 from karp_perception.world.layout import Layout, LightColor
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.driving import Driving
-from karp_perception.world.traffic.footways import Footway, Passage, footways_of, marked_passages, unmarked_passages
+from karp_perception.world.traffic.footways import (
+    Footway,
+    Passage,
+    footways_of,
+    is_barred,
+    marked_passages,
+    unmarked_passages,
+)
 from karp_perception.world.traffic.population import Population
 from karp_perception.world.traffic.settings import TrafficSettings
+from karp_perception.world.traffic.walker import Stage, Walker, beside, face, turned
 
 _PACE = (1.34, 0.22)  # m/s, mean and standard deviation (Weidmann 1993: 1.34 +- 0.26)
 _PACES = {"wheelchair_user": 0.8, "pram_pusher": 0.9, "child": 0.95, "suitcase_walker": 0.95}
@@ -25,53 +31,12 @@ _CROSSES = 0.35  # chance that somebody who comes by a crossing takes it
 _STRAYS = 0.02  # 1/s times the setting: how often somebody who walks crosses where nothing is
 _HALF_WAY = 0.45  # m: how far to the side of a way people walk
 _GROUPS = 0.35  # share of people that are not alone
-_TURNING = 2.6  # rad/s
 _CATCHING_UP = 1.6  # how much faster those behind in a group may walk
 _REACTING = 1.5  # s ahead over which drivers see somebody on the road coming
 _LOOKING = 0.6  # s that everybody looks before setting foot on a road
 _GIVING_UP = 15.0  # s after which one no longer waits to cross where nothing says that one may
 _BEHIND = 1.5  # s by which those behind in a group reach the kerb later
 _STANDING = 0.2  # share of those about that stand about
-
-
-class Stage(IntEnum):
-    """What somebody on foot is about."""
-
-    WALKING = 0
-    TO_KERB = 1
-    WAITING = 2
-    CROSSING = 3
-    BEYOND = 4
-
-
-@dataclass
-class Walker:
-    """Somebody on foot; `leader` (with an offset ahead and to the left, m) for those who follow in a group."""
-
-    number: int
-    model: Model
-    pace: float
-    way: int
-    s: float
-    direction: float
-    aside: float
-    x: float = 0.0
-    y: float = 0.0
-    yaw: float = 0.0
-    v: float = 0.0
-    vx: float = 0.0
-    vy: float = 0.0
-    turning: float = 0.0
-    walked: float = 0.0
-    leader: Walker | None = None
-    offset: tuple[float, float] = (0.0, 0.0)
-    size: int = 1
-    legs: list[tuple[float, float]] = field(default_factory=list)
-    passage: Passage | None = None
-    stage: Stage = Stage.WALKING
-    waited: float = 0.0
-    way_on: int = -1
-    last_crossing: int = -2
 
 
 class People:
@@ -113,7 +78,7 @@ class People:
     def keep_off(self, standing: Sequence[tuple[Model, float, float, float]]) -> None:
         """Forgets the places to cross that lead through something that stands."""
         for k, strays in enumerate(self._strays):
-            self._strays[k] = [p for p in strays if not any(_in_the_way(p, *thing) for thing in standing)]
+            self._strays[k] = [p for p in strays if not any(is_barred(p, *thing) for thing in standing)]
 
     def fill(self) -> list[tuple[Model, float, float, float]]:
         """Sets people down; returns the model, x, y, yaw of those who stand about and stay."""
@@ -163,7 +128,7 @@ class People:
                 if math.dist((x, y), away) < self._settings.clear:
                     continue
             aside = -direction * rng.uniform(0.05, _HALF_WAY)
-            x, y, yaw = self.ways[way].at(s, aside)
+            x, y, _ = self.ways[way].at(s, aside)
             if any((w.x - x) ** 2 + (w.y - y) ** 2 < 1.5 for w in self.walkers):
                 continue
             leader = self._walker(way, s, direction, aside)
@@ -189,7 +154,7 @@ class People:
             row, column = divmod(k + 1, 2)
             member.leader, member.pace = leader, leader.pace
             member.offset = (-0.95 * row - rng.uniform(0.0, 0.15), side * 0.7 * column)
-            member.x, member.y = _beside(leader, member.offset)
+            member.x, member.y = beside(leader, member.offset)
         leader.size = count + 1
         leader.pace *= 0.9
 
@@ -235,7 +200,7 @@ class People:
             elif not self._along_way(w, dt, driving, ego):
                 gone.append(w)
                 continue
-            _face(w, w.x - x, w.y - y, dt)
+            face(w, w.x - x, w.y - y, dt)
         for w in self.walkers:
             if w.leader is not None:
                 self._follow(w, dt)
@@ -360,7 +325,7 @@ class People:
         assert passage is not None
         w.waited += dt
         w.v = 0.0
-        w.yaw = _turned(w.yaw, math.atan2(passage.leave[1] - passage.wait[1], passage.leave[0] - passage.wait[0]), dt)
+        w.yaw = turned(w.yaw, math.atan2(passage.leave[1] - passage.wait[1], passage.leave[0] - passage.wait[0]), dt)
         if w.waited > _LOOKING and self._may_go(w, passage, time, driving):
             w.stage = Stage.CROSSING
         elif w.waited > (_GIVING_UP if passage.crossing < 0 else 4.0 * _GIVING_UP):
@@ -383,7 +348,7 @@ class People:
     def _follow(self, w: Walker, dt: float) -> None:
         leader = w.leader
         assert leader is not None
-        x, y = _beside(leader, w.offset)
+        x, y = beside(leader, w.offset)
         dx, dy = x - w.x, y - w.y
         distance = math.hypot(dx, dy)
         most = _CATCHING_UP * leader.pace * dt
@@ -399,9 +364,9 @@ class People:
                 w.stage = Stage.BEYOND
         else:
             w.stage, w.waited = leader.stage, 0.0
-        _face(w, share * dx, share * dy, dt)
+        face(w, share * dx, share * dy, dt)
         if w.v < 0.15:
-            w.yaw = _turned(w.yaw, leader.yaw, dt)
+            w.yaw = turned(w.yaw, leader.yaw, dt)
 
     def actors(self, level: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[Actor]:
         """As they are now; `level` gives the height (m) of what one stands on."""
@@ -415,38 +380,3 @@ class People:
             )
             for w, h in zip(self.walkers, z, strict=True)
         ]  # fmt: skip
-
-
-def _beside(leader: Walker, offset: tuple[float, float]) -> tuple[float, float]:
-    c, s = math.cos(leader.yaw), math.sin(leader.yaw)
-    return leader.x + offset[0] * c - offset[1] * s, leader.y + offset[0] * s + offset[1] * c
-
-
-def _face(w: Walker, dx: float, dy: float, dt: float) -> None:
-    """Velocity, gait and heading from the way moved in a step."""
-    w.vx, w.vy = dx / dt, dy / dt
-    moved = math.hypot(dx, dy)
-    w.walked += moved
-    if w.leader is not None:
-        w.v = moved / dt
-    before = w.yaw
-    if moved > 0.15 * dt:
-        w.yaw = _turned(w.yaw, math.atan2(dy, dx), dt)
-    w.turning = ((w.yaw - before + math.pi) % (2.0 * math.pi) - math.pi) / dt
-
-
-def _turned(yaw: float, goal: float, dt: float) -> float:
-    rest = (goal - yaw + math.pi) % (2.0 * math.pi) - math.pi
-    return (yaw + min(max(rest, -_TURNING * dt), _TURNING * dt) + math.pi) % (2.0 * math.pi) - math.pi
-
-
-def _in_the_way(passage: Passage, model: Model, x: float, y: float, yaw: float) -> bool:
-    """Whether a thing that stands comes near the line over a road or the first metres before and behind it."""
-    (ax, ay), (bx, by) = passage.wait, passage.leave
-    ux, uy = (bx - ax) / passage.length, (by - ay) / passage.length
-    c, s = math.cos(yaw), math.sin(yaw)
-    for along in np.arange(-4.0, passage.length + 4.0, 0.4):
-        dx, dy = ax + along * ux - x, ay + along * uy - y
-        if abs(dx * c + dy * s) < 0.5 * model.size[0] + 0.5 and abs(dy * c - dx * s) < 0.5 * model.size[1] + 0.5:
-            return True
-    return False

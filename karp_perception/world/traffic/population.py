@@ -70,7 +70,9 @@ class Mix:
         cars = 1.0 - self.heavy - self.buses - self.two_wheelers
         return {
             name: share * weight / sum(group.values())
-            for share, group in ((cars, CARS), (self.heavy, TRUCKS), (self.buses, BUSES), (self.two_wheelers, TWO_WHEELERS))
+            for share, group in (
+                (cars, CARS), (self.heavy, TRUCKS), (self.buses, BUSES), (self.two_wheelers, TWO_WHEELERS),
+            )
             for name, weight in group.items()
         }  # fmt: skip
 

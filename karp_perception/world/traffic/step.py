@@ -48,7 +48,7 @@ def step_fleet(
     gather(obstacles, fleet, others)
     list_users(fleet, roads, users, place, count)
     find_barriers(fleet, roads, lights, people)
-    every = max(1, int(round(0.5 / dt)))
+    every = max(1, round(0.5 / dt))
     for i in range(len(fleet.alive)):
         if not fleet.alive[i] or fleet.driven[i]:
             continue
