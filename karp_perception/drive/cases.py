@@ -25,6 +25,7 @@ from karp_perception.world.sensors.weather import Weather
 _RIG = "nano"  # where perception is the model and nothing else is asked for
 _FILMED = "demo"  # what a video shows of a drive with perfect perception
 _EYE_HEIGHT = 1.73  # m
+_SIGHT = 150.0  # m, how far perfect perception sees: at 130 km/h one stops within 120 m (8 m/s², 1 s)
 _SEED_STRIDE = 7919  # a prime, so that seeds of drives and of cases do not meet
 
 
@@ -93,7 +94,8 @@ def make_world(
     )
     how = WorldSettings().with_parameters({f"traffic.{key}": value for key, value in case.traffic.items()})
     # One thread: cases run side by side in processes.
-    return EmbeddedWorld(setup, rig, replace(how, vehicle=settings.vehicle, threads=1), case.seed + _SEED_STRIDE * seed)
+    how = replace(how, vehicle=settings.vehicle, threads=1, truth_range=_SIGHT, view=max(_SIGHT, how.view))
+    return EmbeddedWorld(setup, rig, how, case.seed + _SEED_STRIDE * seed)
 
 
 def sight() -> Rig:

@@ -34,6 +34,7 @@ _KMH = 3.6  # km/h in a m/s
 _GHOST_S = 2.0  # between two faint outlines of the vehicle
 _PAD = 8  # px
 _ROAD: Color = (33, 38, 48)
+_LIGHTS: dict[str, Color] = {"red": (255, 64, 56), "yellow": (255, 196, 60), "green": (70, 214, 120)}
 
 
 def draw_drive(record: DriveRecord) -> np.ndarray:
@@ -56,12 +57,16 @@ def draw_drive(record: DriveRecord) -> np.ndarray:
 
 
 def _moment(record: DriveRecord) -> int:
-    """The tick that says most: of the first contact, else of the smallest gap."""
+    """The tick that says most: of the first contact, else at the first stop line, else of the smallest gap."""
     found = contacts(record)
     if found:
         return int(np.searchsorted(record.time, found[0].time).clip(0, len(record) - 1))
+    front = record.along_and_offset[0] + record.front
+    passed = np.flatnonzero(front > record.places.get("stop_line", np.inf))
+    if len(passed) and len(record.light_tick):
+        return int(passed[0])
     gap = _least_gap(record)
-    return int(gap.argmin())
+    return int(gap.argmin()) if np.isfinite(gap).any() else int(acceleration(record).argmin())
 
 
 def _least_gap(record: DriveRecord) -> np.ndarray:
@@ -117,6 +122,12 @@ def _from_above(image: np.ndarray, record: DriveRecord, moment: int) -> None:
         if np.ptp(way, axis=0).max() > 0.5:
             polyline(image, place.pixels(way[:: max(1, len(way) // 80)]), mixed(BACKGROUND, color, 0.7), 1)
     _way(image, record, place)
+    for row in np.flatnonzero(record.light_tick == moment):
+        at = place.pixels(np.array([record.light_x[row], record.light_y[row]]))
+        around = at + 5.0 * np.array(
+            [[1, 0], [0.7, 0.7], [0, 1], [-0.7, 0.7], [-1, 0], [-0.7, -0.7], [0, -1], [0.7, -0.7]]
+        )
+        area(image, around, _LIGHTS.get(str(record.light_color[row]), TEXT))
     touched = {c.actor_id for c in contacts(record)}
     for row in at_moment:
         label = int(record.actor_label[row])
