@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
+from world_drives import DRIVING_CAR, open_world, record
 
 from karp_perception import __version__
-from karp_perception.world.drive_bag import write_bag
-from karp_perception.world.synthetic_drive import SyntheticDrive, SyntheticFrame
+from karp_perception.world.frame_files import write_frame
 
 
 def karp(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -22,33 +22,16 @@ def karp(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def drive() -> SyntheticDrive:
-    return SyntheticDrive(duration_s=0.5, image_size=(320, 180))
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of a drive."""
+    return record(tmp_path_factory.mktemp("drive") / "bag", 0.5)
 
 
 @pytest.fixture(scope="module")
-def labelled(drive: SyntheticDrive, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frame = next(drive.frames())
-    return save_labelled(tmp_path_factory.mktemp("frame"), frame)
-
-
-def save_labelled(folder: Path, frame: SyntheticFrame) -> Path:
-    """A synthetic frame as a folder with frame.json."""
-    camera = frame.sensors.cameras["front"]
-    cv2.imwrite(str(folder / "front.png"), cv2.cvtColor(camera.image, cv2.COLOR_RGB2BGR))
-    frame.sensors.lidar.points.astype("<f4").tofile(folder / "points.bin")
-    names = ("center", "size", "yaw")
-    boxes = [
-        {"label": "car", **{name: np.asarray(getattr(frame.truth, name)[i]).tolist() for name in names}}
-        for i in range(len(frame.truth))
-    ]
-    entry = {
-        "name": "front",
-        "file": "front.png",
-        "K": camera.intrinsics.tolist(),
-        "T_base_camera": camera.T_base_camera.tolist(),
-    }
-    (folder / "frame.json").write_text(json.dumps({"cameras": [entry], "boxes": boxes}))
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame with a car ahead as a folder with frame.json."""
+    folder, world = tmp_path_factory.mktemp("frame"), open_world(DRIVING_CAR)
+    write_frame(folder, world.sensors(), world.truth())
     return folder
 
 
@@ -59,18 +42,16 @@ def test_version_and_help() -> None:
         assert command in help_text
 
 
-def test_replay_prints_what_happened(drive: SyntheticDrive, tmp_path: Path) -> None:
-    write_bag(tmp_path / "bag", drive)
-    run = karp("replay", tmp_path / "bag", "--out", tmp_path / "out", "--model", "none", "--no-video")
+def test_replay_prints_what_happened(bag: Path, tmp_path: Path) -> None:
+    run = karp("replay", bag, "--out", tmp_path / "out", "--model", "none", "--no-video")
     assert run.returncode == 0, run.stderr
     assert "5 received, 5 used, dropped: none" in run.stdout
     assert "times real time" in run.stdout
     assert (tmp_path / "out" / "summary.json").exists()
 
 
-def test_a_replay_in_which_nothing_could_be_used_fails(drive: SyntheticDrive, tmp_path: Path) -> None:
-    write_bag(tmp_path / "bag", drive)
-    run = karp("replay", tmp_path / "bag", "--out", tmp_path / "out", "--model", "none", "--base-frame", "nowhere")
+def test_a_replay_in_which_nothing_could_be_used_fails(bag: Path, tmp_path: Path) -> None:
+    run = karp("replay", bag, "--out", tmp_path / "out", "--model", "none", "--base-frame", "nowhere")
     assert run.returncode == 1
     assert "karp doctor" in run.stderr
 
@@ -97,11 +78,10 @@ def test_a_model_that_does_not_exist_is_named(labelled: Path, tmp_path: Path) ->
     assert "nano" in run.stderr
 
 
-def test_doctor_is_content_with_a_good_recording_and_fails_a_bad_one(drive: SyntheticDrive, tmp_path: Path) -> None:
-    write_bag(tmp_path / "bag", drive)
-    good = karp("doctor", tmp_path / "bag")
+def test_doctor_is_content_with_a_good_recording_and_fails_a_bad_one(bag: Path, tmp_path: Path) -> None:
+    good = karp("doctor", bag)
     assert good.returncode == 0, good.stdout
-    bad = karp("doctor", tmp_path / "bag", "--base-frame", "nowhere")
+    bad = karp("doctor", bag, "--base-frame", "nowhere")
     assert bad.returncode == 1
     assert "nowhere" in bad.stdout
     assert karp("doctor", tmp_path / "missing").returncode == 1
@@ -120,14 +100,15 @@ def test_detect_writes_obstacles_and_how_well_they_fit(labelled: Path, tmp_path:
 
 
 @pytest.mark.parametrize("damage", ["json", "points", "image", "boxes"])
-def test_a_damaged_frame_is_refused(damage: str, drive: SyntheticDrive, tmp_path: Path) -> None:
-    folder = save_labelled(tmp_path, next(drive.frames()))
+def test_a_damaged_frame_is_refused(damage: str, labelled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frame"
+    shutil.copytree(labelled, folder)
     if damage == "json":
         (folder / "frame.json").write_text("{")
     if damage == "points":
         (folder / "points.bin").write_bytes(b"12345")
     if damage == "image":
-        (folder / "front.png").write_bytes(b"no image")
+        (folder / "front.jpg").write_bytes(b"no image")
     if damage == "boxes":
         (folder / "frame.json").write_text(json.dumps({"boxes": [{"label": "car"}]}))
     run = karp("detect", folder, "--out", tmp_path / "found.json", "--model", "none")

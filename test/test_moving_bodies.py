@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from world_drives import BRAKING_CAR, frames, open_world
 
 from karp_perception.core import Boxes, DecisionKind, EgoState, Plan
 from karp_perception.core.geometry import pose_from_xy_yaw
@@ -11,8 +12,6 @@ from karp_perception.detection.obstacles import ObstacleDetector
 from karp_perception.planning.planner import Planner
 from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
 from karp_perception.tracking.tracker import Tracker
-from karp_perception.world.raycast import LidarModel
-from karp_perception.world.synthetic_drive import SyntheticDrive
 
 
 def boxes(rows: list[tuple[float, ...]], velocity: list[tuple[float, float]] | None = None) -> Boxes:
@@ -117,12 +116,12 @@ def test_a_parked_car_that_the_car_ahead_passes_closely_stays_standing() -> None
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_decisions_behind_a_driving_car_do_not_flip(every: int) -> None:
-    """A synthetic street, also with every second frame lost."""
-    drive = SyntheticDrive(duration_s=4.5, image_size=(16, 16), lidar=LidarModel(beams=48, columns=720))
-    detector, tracker, planner, route = ObstacleDetector(), Tracker(), Planner(), drive.route()
+    """Behind a car that brakes after two seconds, also with every second frame lost."""
+    world = open_world(BRAKING_CAR, speed=7.0, image=(32, 18))
+    detector, tracker, planner, route = ObstacleDetector(), Tracker(), Planner(), world.route
     kinds, targets = [], []
-    for frame in list(drive.frames())[::every]:
-        ego, sweep = frame.sensors.ego, frame.sensors.lidar
+    for frame, _ in list(frames(world, 4.5))[::every]:
+        ego, sweep = frame.ego, frame.lidar
         assert ego is not None
         assert sweep is not None
         obstacles = detector.detect(sweep)

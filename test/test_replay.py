@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from world_drives import record
 
 from karp_perception.core import BagError, CameraFrame, LidarSweep, Route, SensorFrame
 from karp_perception.pipeline import PipelineSettings
@@ -15,8 +16,6 @@ from karp_perception.replay import BagFrames, ReplayOptions, replay
 from karp_perception.replay.detected_frames import DetectedFrames, ReaderFailed
 from karp_perception.replay.frame_ring import FrameRing
 from karp_perception.sensing.bags import BagReader, BagWriter
-from karp_perception.world.drive_bag import write_bag
-from karp_perception.world.synthetic_drive import SyntheticDrive
 
 GEOMETRY_ONLY = PipelineSettings().with_parameters({"detector.model": "none"})
 DECISIONS = {"CRUISE", "FOLLOW", "SLOW", "YIELD", "STOP", "EMERGENCY_STOP", "NO_INPUT"}
@@ -24,9 +23,7 @@ DECISIONS = {"CRUISE", "FOLLOW", "SLOW", "YIELD", "STOP", "EMERGENCY_STOP", "NO_
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("drive") / "bag"
-    write_bag(path, SyntheticDrive(duration_s=1.5, image_size=(640, 360), scenario="follow"))
-    return path
+    return record(tmp_path_factory.mktemp("drive") / "bag", 1.5, image=(640, 360))
 
 
 @pytest.fixture(scope="module")
