@@ -19,12 +19,10 @@ no input (NO_INPUT). Its keys, each left out where it has no value:
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from karp_perception.core import Decision, DecisionKind, Plan, Trajectory
-from karp_perception.planning.control import command_of
+from karp_perception.planning.control import command_of, planned
 from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
 from karp_perception.ros.motion_messages import poses_bytes
 from karp_perception.ros.primitives import (
@@ -97,7 +95,7 @@ def decision_message(plan: Plan, create: Create) -> Message:
     message = create("diagnostic_msgs/msg/DiagnosticStatus")
     set_byte(message, "level", LEVELS[decision.kind])
     message.name, message.message = "planner: decision", decision.reason
-    command = command_of(plan, wheelbase=1.0)
+    speed, acceleration, _ = planned(plan)
     values = {
         "stamp_ns": plan.stamp_ns,
         "decision": decision.kind.value,
@@ -105,8 +103,8 @@ def decision_message(plan: Plan, create: Create) -> Message:
         "target_id": decision.target_id,
         "distance_m": decision.distance_m,
         "ttc_s": decision.ttc_s,
-        "speed_m_s": command.speed if len(way) else None,
-        "acceleration_m_s2": command.acceleration if len(way) else None,
+        "speed_m_s": speed if len(way) else None,
+        "acceleration_m_s2": acceleration if len(way) else None,
     }
     message.values = key_values({key: value for key, value in values.items() if value is not None}, create)
     return message
@@ -144,7 +142,6 @@ def ackermann_message(plan: Plan, wheelbase: float, create: Create, frame: str =
 def twist_message(plan: Plan, create: Create) -> Message:
     """geometry_msgs/Twist: the same command for a robot that takes speed and turn rate."""
     message = create("geometry_msgs/msg/Twist")
-    command = command_of(plan, wheelbase=1.0)
-    # With a wheelbase of 1 m the tangent of the wheels' angle is the curvature.
-    message.linear.x, message.angular.z = command.speed, command.speed * math.tan(command.steering_angle)
+    speed, _, curvature = planned(plan)
+    message.linear.x, message.angular.z = speed, speed * curvature
     return message
