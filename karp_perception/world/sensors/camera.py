@@ -19,7 +19,7 @@ from karp_perception.world.geometry.ground import Ground, GroundRays
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.geometry.shape import rotation_matrix
 from karp_perception.world.sensors.ground_cast import ROWS_TOGETHER, GroundView, ground_view, meet_ground
-from karp_perception.world.sensors.image_cast import View, new_layers, rasterise
+from karp_perception.world.sensors.image_cast import Layers, View, clear, new_layers, rasterise, summarise
 from karp_perception.world.sensors.lens import Lens, develop
 from karp_perception.world.sensors.rain import mirror_in_water
 from karp_perception.world.sensors.shading import Beam, linear, shade
@@ -176,7 +176,7 @@ class Surroundings:
 
 
 class Camera:
-    """A camera on a vehicle."""
+    """A camera on a vehicle. It keeps room to draw in: one image at a time."""
 
     def __init__(self, model: CameraModel) -> None:
         self.model = model
@@ -184,6 +184,8 @@ class Camera:
         self._rays = tuple(np.ascontiguousarray(directions[..., k]) for k in range(3))
         lowest = float(directions[..., 2][np.linalg.norm(directions, axis=-1) > 0].min())
         self._widest = math.acos(min(max(lowest, -1.0), 1.0))
+        self._layers = new_layers(model.height, model.width)
+        self._light = np.empty((model.height, model.width, 3), np.float32)
 
     def view(self, carrier: Carrier) -> View:
         """Where it is now."""
@@ -204,14 +206,14 @@ class Camera:
     def expose(self, around: Surroundings, carrier: Carrier, stamp_ns: int, seed: int, threads: int = 1) -> Rendered:
         """What it sees of its surroundings; `seed` and `stamp_ns` decide the noise. The same for any `threads`."""
         model, view = self.model, self.view(carrier)
-        layers = new_layers(model.height, model.width)
-        light = np.empty((model.height, model.width, 3), np.float32)
+        layers, light = self._layers, self._light
         wet = np.zeros((model.height, model.width) if around.light.wetness > 0.0 else (0, 0), np.float32)
         beam = _beam(carrier)
         tile = noise()
 
         def rows(span: tuple[int, int]) -> np.ndarray:
             covered = np.zeros(len(around.scene.owner), np.int64)
+            clear(layers, *span)
             rasterise(around.scene, view, *span, layers, covered)
             meet_ground(around.ground, view, model.reach, *span, layers.w, layers.hit, np.zeros(model.width))
             shade(
@@ -250,21 +252,14 @@ def render_all(
     return {camera.model.name: rendered for camera, rendered in zip(cameras, found, strict=True)}
 
 
-def _rendered(frame: CameraFrame, scene: SceneRays, layers: tuple, covered: np.ndarray) -> Rendered:
-    glass = layers.glass_w > layers.w
-    shown = np.where(glass, layers.glass_hit, layers.hit)
-    owner_of = np.concatenate([scene.owner[scene.body], [0, 0, 0]]).astype(np.int32)  # and of what is negative
-    mask = owner_of[shown]
+def _rendered(frame: CameraFrame, scene: SceneRays, layers: Layers, covered: np.ndarray) -> Rendered:
+    mask, depth = np.empty(layers.w.shape, np.int32), np.empty(layers.w.shape, np.float32)
+    shown = np.zeros(len(scene.owner), np.int64)
+    summarise(layers, scene.body, scene.owner, mask, depth, shown)
     seen = np.flatnonzero((covered > 0) & (scene.owner > 0))
     owners, which = np.unique(scene.owner[seen], return_inverse=True)
-    total = np.bincount(which, covered[seen], len(owners)).astype(np.int64)
-    ids, count = np.unique(mask, return_counts=True)
-    visible = np.zeros(len(owners), np.int64)
-    place = np.searchsorted(owners, ids[ids > 0])
-    visible[place] = count[ids > 0]
-    with np.errstate(divide="ignore"):
-        depth = np.where(layers.w > 0, 1.0 / layers.w, np.inf).astype(np.float32)
-    return Rendered(frame, mask, owners, np.maximum(total, visible), visible, depth)
+    total, visible = (np.bincount(which, n[seen], len(owners)).astype(np.int64) for n in (covered, shown))
+    return Rendered(frame, mask, owners, total, visible, depth)
 
 
 def _beam(carrier: Carrier) -> Beam:

@@ -147,8 +147,9 @@ def _march(rays, ox, oy, oz, dx, dy, dz, start, limit):
             t, gap = middle, at
         if abs(at) < 1e-4:
             break
-    fall = (gap_before - gap) / max(t - before, 1e-9) if t - before > 1e-3 else -dz
-    return t, max(fall, 0.01)
+    beyond = height_at(rays, ox + (t + 0.2) * dx, oy + (t + 0.2) * dy)
+    rising = (beyond - height_at(rays, ox + (t - 0.2) * dx, oy + (t - 0.2) * dy)) / 0.4
+    return t, max(rising - dz, 0.01)
 
 
 @njit(**PER_PIXEL)

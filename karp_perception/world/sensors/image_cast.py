@@ -64,12 +64,36 @@ class Layers(NamedTuple):
 
 
 def new_layers(height: int, width: int) -> Layers:
-    """Layers that show nothing."""
-    shape = (height, width)
-    return Layers(
-        np.zeros(shape, np.float32), np.full(shape, NOTHING, np.int32),
-        np.zeros(shape, np.float32), np.full(shape, NOTHING, np.int32), np.full(shape, -1, np.int32),
-    )  # fmt: skip
+    """Layers with room for an image; `clear` comes first."""
+    w, hit, glass_w, glass_hit, stamp = (np.empty((height, width), kind) for kind in ("f4", "i4", "f4", "i4", "i4"))
+    return Layers(w, hit, glass_w, glass_hit, stamp)
+
+
+@njit(**PER_ROW)
+def clear(layers, begin, end):
+    """Let rows begin..end show nothing."""
+    for y in range(begin, end):
+        for x in range(layers.w.shape[1]):
+            layers.w[y, x], layers.glass_w[y, x] = _ZERO, _ZERO
+            layers.hit[y, x], layers.glass_hit[y, x], layers.stamp[y, x] = NOTHING, NOTHING, -1
+
+
+@njit(**PER_ROW)
+def summarise(layers, body, owner, mask, depth, shown):
+    """Fill `mask` with the owner of what each pixel shows, `depth` with m; add up the pixels `shown` (B,) of bodies.
+
+    `body` (P,), `owner` (B,): of SceneRays.
+    """
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            w = layers.w[y, x]
+            p = layers.glass_hit[y, x] if layers.glass_w[y, x] > w else layers.hit[y, x]
+            mask[y, x] = 0
+            if p >= 0:
+                b = body[p]
+                mask[y, x] = owner[b]
+                shown[b] += 1
+            depth[y, x] = _ONE / w if w > _ZERO else np.float32(np.inf)
 
 
 @njit(**PER_ROW)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
-from karp_perception.world.sensors.textures import noise_at
+from karp_perception.world.sensors.textures import NOISE_SIZE, noise_at
 from karp_perception.world.sensors.weather import Weather
 
 RGB = tuple[float, float, float]
@@ -86,12 +86,7 @@ def sky_color(light, tile, dx, dy, dz, sharp):
     if sharp and dz > 0.0 and light.cloudiness > 0.02:
         # A layer of clouds at a height: far ones are small and drown in haze.
         k = 1.0 / (dz + 0.12)
-        u, v = 7.0 * dx * k + light.drift, 7.0 * dy * k
-        n = (
-            noise_at(tile, 0.35 * u, 0.35 * v)
-            + 0.5 * noise_at(tile, u + 11.0, v)
-            + 0.28 * noise_at(tile, 2.7 * u, 2.7 * v)
-        )
+        n = 1.15 * noise_at(tile, 11.0 * dx * k + light.drift, 11.0 * dy * k, NOISE_SIZE)
         cover = (n + 1.25 * (2.4 * light.cloudiness - 1.4)) * 0.9
         cover = min(max(cover, 0.0), 1.0) * min(dz * 9.0, 1.0)
         body = 1.0 - 0.28 * min(max(n, 0.0), 1.6)

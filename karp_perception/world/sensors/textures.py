@@ -16,6 +16,7 @@ from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 NOISE_SIZE = 256  # a power of two
 _MASK = NOISE_SIZE - 1
 _CELL_SIGMA = 1.1  # of the noise's blur: about three cells make a blob
+_LARGEST_BLOB = 0.02  # cycles per cell
 
 _BRICK, _PLASTER, _CONCRETE = int(Material.BRICK), int(Material.PLASTER), int(Material.CONCRETE)
 _STONE, _BARK, _WOOD, _LEAVES = int(Material.STONE), int(Material.BARK), int(Material.WOOD), int(Material.LEAVES)
@@ -27,26 +28,33 @@ _KERB, _CONCRETE_FLOOR = int(Surface.KERB), int(Surface.CONCRETE)
 _BRICK_LONG, _BRICK_HIGH, _JOINT = 0.25, 0.083, 0.012  # m, with a joint
 _SLAB = 0.5  # m, of a pavement
 _COBBLE_CELL = 0.12  # m
+_SMOOTH = 0.1  # strength of a texture that no camera sees
 _PANE_WIDE, _PANE_HIGH = 1.25, 1.5  # m, of large fronts of glass
 
 
 @lru_cache(maxsize=1)
 def noise() -> np.ndarray:
-    """(256, 256) float32 of smooth noise without seams, mean 0 and standard deviation 1. Always the same."""
-    white = np.random.default_rng(20210).standard_normal((NOISE_SIZE, NOISE_SIZE))
+    """(256, 512) float32 of noise without seams, mean 0 and standard deviation 1. Always the same.
+
+    The left half is smooth; the right half has blobs of many sizes, the larger the stronger, as clouds and stains do.
+    """
+    white = np.random.default_rng(20210).standard_normal((2, NOISE_SIZE, NOISE_SIZE))
     frequency = np.fft.fftfreq(NOISE_SIZE)
     squared = frequency[:, None] ** 2 + frequency[None, :] ** 2
-    smooth = np.fft.ifft2(np.fft.fft2(white) * np.exp(-2 * (math.pi * _CELL_SIGMA) ** 2 * squared)).real
-    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
+    smooth = np.exp(-2 * (math.pi * _CELL_SIGMA) ** 2 * squared)
+    many = smooth * np.minimum(squared / _LARGEST_BLOB**2, 1.0) / np.maximum(squared, 1e-9) ** 0.75
+    found = np.fft.ifft2(np.fft.fft2(white) * np.stack([smooth, many])).real
+    found = (found - found.mean(axis=(1, 2), keepdims=True)) / found.std(axis=(1, 2), keepdims=True)
+    return np.ascontiguousarray(np.concatenate(list(found), axis=1).astype(np.float32))
 
 
 @njit(**PER_PIXEL)
-def noise_at(tile, u, v):
-    """Smooth noise at a place in cells of the tile: bilinear."""
+def noise_at(tile, u, v, half=0):
+    """Noise at a place in cells of the tile, bilinear: smooth, or with `half` = NOISE_SIZE of many sizes."""
     i, j = math.floor(u), math.floor(v)
     f, g = u - i, v - j
-    a, b = int(i) & _MASK, int(j) & _MASK
-    c, d = (a + 1) & _MASK, (b + 1) & _MASK
+    a, b = int(i) & _MASK, (int(j) & _MASK) + half
+    c, d = (int(i) + 1) & _MASK, ((int(j) + 1) & _MASK) + half
     low = tile[a, b] + f * (tile[c, b] - tile[a, b])
     high = tile[a, d] + f * (tile[c, d] - tile[a, d])
     return low + g * (high - low)
@@ -76,13 +84,12 @@ def grain(tile, x, y, pixel, fine, middle, wide):
 @njit(**PER_ROW)
 def ground_texture(tile, surface, x, y, pixel):
     """Factors (light, warm) of a surface's colour at a place in the world, m; `warm` > 0 is browner, < 0 greener."""
-    large = noise_at(tile, 0.11 * x, 0.11 * y)
+    large = noise_at(tile, 2.5 * x, 2.5 * y, NOISE_SIZE)  # stains of 1 to 20 m
     if surface == _GRASS:
-        f = grain(tile, x, y, pixel, 0.30, 0.22, 0.10)
-        return f, 0.16 * large + 0.10 * noise_at(tile, 0.9 * x, 0.9 * y)
+        return grain(tile, x, y, pixel, 0.30, 0.22, 0.0) * (1.0 + 0.08 * large), 0.14 * large
     if surface in (_ASPHALT, _OLD):
         old = surface == _OLD
-        f = grain(tile, x, y, pixel, 0.12, 0.04, 0.035) * (1.0 + 0.05 * large)
+        f = grain(tile, x, y, pixel, 0.12, 0.04, 0.0) * (1.0 + 0.06 * large)
         if large > (-0.3 if old else 0.9) and pixel < 0.1:
             crack = noise_at(tile, 0.45 * x + 9.0, 0.45 * y)
             if abs(crack) < (0.02 if old else 0.006):
@@ -96,7 +103,7 @@ def ground_texture(tile, surface, x, y, pixel):
     if surface in (_PAVEMENT, _CONCRETE_FLOOR):
         slab = _SLAB if surface == _PAVEMENT else 4.0
         i, j = math.floor(x / slab), math.floor(y / slab)
-        f = grain(tile, x, y, pixel, 0.06, 0.03, 0.05)
+        f = grain(tile, x, y, pixel, 0.06, 0.03, 0.0) * (1.0 + 0.05 * large)
         f *= 1.0 + 0.12 * (hash3(int(i), int(j), 5) - 0.5) * fade(slab, pixel)
         s, t = x - slab * i, y - slab * j
         if min(s, t) < 0.012 + 0.4 * pixel:
@@ -111,8 +118,8 @@ def ground_texture(tile, surface, x, y, pixel):
         f *= 1.0 - 0.5 * fade(0.06, pixel) * min(max((max(s, t) - 0.36) * 10.0, 0.0), 1.0)
         return f * (1.0 + 0.06 * large), 0.03 * large
     if surface == _KERB:
-        return grain(tile, x, y, pixel, 0.08, 0.05, 0.06), 0.0
-    return grain(tile, x, y, pixel, 0.25, 0.14, 0.10), 0.05 * large
+        return grain(tile, x, y, pixel, 0.08, 0.05, 0.0) * (1.0 + 0.06 * large), 0.0
+    return grain(tile, x, y, pixel, 0.25, 0.14, 0.0) * (1.0 + 0.10 * large), 0.05 * large
 
 
 @njit(**PER_ROW)
@@ -147,7 +154,7 @@ def wall_texture(tile, material, strength, u, v, pixel):
         return f * (1.0 + 0.3 * (hash3(int(column), int(row), 2) - 0.5) * fade(0.3, pixel))
     if material in (_CLOTH, _TARPAULIN):
         return grain(tile, 1.5 * u, 0.6 * v, pixel, 0.06, 0.10, 0.05)
-    if strength <= 0.0:
+    if strength <= _SMOOTH:
         return 1.0
     return grain(tile, u, v, pixel, 0.4 * strength, 0.3 * strength, 0.15 * strength)
 
