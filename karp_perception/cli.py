@@ -93,10 +93,10 @@ def doctor(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Directory for what comes out.")] = Path("runs/demo"),
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the drive.")] = 12.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the drive.")] = 20.0,
     config: Config = None,
 ) -> None:
-    """A synthetic drive through the ROS 2 nodes, between processes, with a table of what happened and a video."""
+    """A car drives through a street by the ROS 2 nodes, in closed loop: a table of what happened and a video."""
     from karp_perception.demo import demo as run
 
     with _progress("demo") as progress:
@@ -144,7 +144,7 @@ def world(
         typer.Option("--family", help="Kind of place; may be repeated. All of them by default."),
     ] = None,
     rig: Annotated[str, typer.Option(help="Set of sensors, such as nano, kitti, nuscenes, surround.")] = "nano",
-    per_drive: Annotated[int, typer.Option(min=1, help="Frames taken from one drive.")] = 4,
+    per_drive: Annotated[int, typer.Option(min=1, help="Frames taken from one drive; about 100 for bags.")] = 8,
     spacing: Annotated[float, typer.Option(min=0.1, help="Seconds between two of them.")] = 1.0,
     bags: Annotated[bool, typer.Option(help="Write a rosbag of each drive instead of labelled frames.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the bytes are the same for any number.")] = 1,
