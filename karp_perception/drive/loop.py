@@ -17,8 +17,6 @@ from karp_perception.planning.control import command_of
 from karp_perception.world.interface import Truth, World
 
 _AFTER_CONTACT_S = 0.5
-_AHEAD = 0.3
-"""s, of which moment of the plan a command is: when actuators have caught up, after dead time, lag and half a tick."""
 _AT_END_M = 1.0  # from the end of the route the drive is over
 
 OnTick = Callable[[SensorFrame, Result, Truth], None]
@@ -56,9 +54,7 @@ def drive(
         truth = world.truth()
         along = log.progress(truth)
         made = driver.step(world, t, route, limit(along))
-        command = (
-            Command(0.0, truth.ego.speed, 0.0) if made is None else command_of(made[1].plan, vehicle.wheelbase, _AHEAD)
-        )
+        command = Command(0.0, truth.ego.speed, 0.0) if made is None else command_of(made[1].plan, vehicle.wheelbase)
         log.add(t, truth, command, None if made is None else made[1])
         if on_tick is not None and made is not None:
             on_tick(*made, truth)
