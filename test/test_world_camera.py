@@ -293,6 +293,27 @@ def test_fog_swallows_what_is_far() -> None:
     assert contrast(Weather(cloudiness=1.0, visibility=60.0)) < 0.15 * contrast(Weather(cloudiness=1.0))
 
 
+def test_a_turning_camera_smears_edges_by_rate_times_exposure_times_focal_length() -> None:
+    exposure, rate = 0.04, 1.2
+    lens = Lens(exposure_time=exposure, read_noise=0.0, full_well=1e6, blur=0.0, vignette=0.0)
+    model = CameraModel.pinhole("slow", 320, 180, 60.0, (0.0, 0.0, 1.5), lens=lens)
+    low = Ground(np.full((2, 2), -500.0), (-1000.0, -1000.0), 2000.0)
+    # Its left side hides half of the view; from a vehicle on its own wheels, so that the edge is upright.
+    wall = box(np.array([10.0, -10.0, 1.5]), (0.2, 20.0, 30.0), (0.0, 0.0, 0.0), 1)
+    scene, rays = Scene(low, Bodies.of([]), Bodies.of([wall])).rays(0.0, 0.0, 200.0)
+
+    def smeared(yaw_rate: float) -> float:
+        """Pixels from 10 % to 90 % of the step in light across the edge."""
+        moving = Carrier(np.eye(4), (0.0, 0.0), yaw_rate)
+        found = Camera(model).expose(Surroundings.of(scene, rays, moving, Weather(cloudiness=1.0)), moving, 0, 1)
+        light = linear(found.frame.image[85:95, 100:220].astype(float)).mean(axis=(0, 2))
+        step = (light - light[:20].mean()) / (light[-20:].mean() - light[:20].mean())
+        return float(np.sum((step > 0.1) & (step < 0.9)))
+
+    assert smeared(0.0) <= 1
+    assert smeared(rate) == pytest.approx(0.8 * rate * exposure * model.intrinsics[0, 0], abs=1.5)
+
+
 def test_markings_are_seen_where_they_lie() -> None:
     found = look([], ground=STREET)
     at = np.array([(x, -0.925, 0.003) for x in (9.0, 11.0, 14.0)])

@@ -19,8 +19,10 @@ from karp_perception.world.geometry.ground import Ground, GroundRays
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.geometry.shape import rotation_matrix
 from karp_perception.world.sensors.ground_cast import ROWS_TOGETHER, GroundView, ground_view, meet_ground
-from karp_perception.world.sensors.image_cast import Layers, View, clear, new_layers, rasterise, summarise
+from karp_perception.world.sensors.image_cast import Layers, clear, new_layers, rasterise, summarise
 from karp_perception.world.sensors.lens import Lens, develop
+from karp_perception.world.sensors.motion import blur_motion
+from karp_perception.world.sensors.outline import View
 from karp_perception.world.sensors.rain import mirror_in_water
 from karp_perception.world.sensors.shading import Beam, linear, shade
 from karp_perception.world.sensors.shadows import Shadows, cast_shadows
@@ -226,6 +228,8 @@ class Camera:
         parts = [rows(spans[0])] if len(spans) == 1 else list(_pool(threads).map(rows, spans))
         if wet.size:
             mirror_in_water(layers, wet, light, np.empty(model.width, np.int64))
+        if model.lens.exposure_time > 0.0:
+            light = blur_motion(light, around.scene, layers, view, carrier, model.lens.exposure_time)
         key, drops = (
             int(np.random.SeedSequence([seed, moment]).generate_state(1)[0])
             for moment in (stamp_ns, stamp_ns // _DROPS_STAY_NS)

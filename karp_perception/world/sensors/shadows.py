@@ -18,7 +18,7 @@ from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.sensors.compiled import PER_PIXEL
-from karp_perception.world.sensors.image_cast import inverse
+from karp_perception.world.sensors.outline import inverse
 
 _BLOCK, _CYLINDER = int(Kind.BLOCK), int(Kind.CYLINDER)
 _GLASS, _STEAM = int(Material.GLASS), int(Material.STEAM)
