@@ -94,5 +94,6 @@ def _staged(settings: WorldNodeSettings, world_settings: WorldSettings) -> World
         staged.scripted,
         staged.scenery,
         None if case.weather is None else Weather.from_mapping(case.weather, f"{case.source}: weather"),
+        case.limit,
     )
     return EmbeddedWorld(setup, settings.rig, replace(world_settings, traffic=traffic), settings.seed)

@@ -66,6 +66,7 @@ class Setup:
         start: m along the route; at its very beginning the road behind is missing. lateral: m to the left of its middle. speed: m/s, None for the speed limit.
         scripted: actors of a scenario. scenery: what stands there beside the layout's own.
         weather: None draws it.
+        speed_limit: m/s, all along the route; None takes that of its lanes.
     """
 
     family: str = "straight"
@@ -77,6 +78,7 @@ class Setup:
     scripted: Sequence[ScriptedActor] = ()
     scenery: Sequence[Placement] = ()
     weather: Weather | None = None
+    speed_limit: float | None = None
 
 
 class EmbeddedWorld:
@@ -122,8 +124,8 @@ class EmbeddedWorld:
 
     @property
     def route(self) -> Route:
-        """Where to go, in `odom`."""
-        return self.layout.route_ahead
+        """Where to go, in `odom`, with the speed limit that holds where the vehicle is."""
+        return Route(self.layout.route_points[:, :2], self._limit())
 
     @property
     def ego(self) -> EgoState:
@@ -144,8 +146,8 @@ class EmbeddedWorld:
         )
         self.weather = setup.weather or Weather.draw(np.random.default_rng([seed, 1]))
         x, y, yaw = self._beginning()
-        limit = self.layout.lanes[self.layout.route[0]].speed_limit
-        speed = limit if setup.speed is None else setup.speed
+        self._reached = int(np.argmin(np.hypot(*(self.layout.route_points[:, :2] - (x, y)).T)))
+        speed = self._limit() if setup.speed is None else setup.speed
         self.vehicle = DrivenVehicle(self.settings.vehicle, self.settings.dynamics, x, y, yaw, speed)
         self.traffic = Traffic(self.layout, seed, self.settings.traffic, setup.scripted, ego=self.vehicle)
         self._ticks = 0
@@ -157,6 +159,7 @@ class EmbeddedWorld:
         for _ in range(self.settings.substeps):
             self.traffic.step(dt, self.vehicle)
             self.vehicle.step(dt, self.layout.ground)
+        self._advance()
         self._ticks += 1
         self._forget()
 
@@ -247,6 +250,16 @@ class EmbeddedWorld:
         return x - self.setup.lateral * math.sin(yaw), y + self.setup.lateral * math.cos(yaw), yaw
 
     # One moment
+
+    def _limit(self) -> float:
+        """The speed limit where the vehicle is, m/s."""
+        limit = self.setup.speed_limit
+        return float(self.layout.route_limits[self._reached]) if limit is None else limit
+
+    def _advance(self) -> None:
+        """Find the place on the route ahead of the last one: a route may cross itself."""
+        points = self.layout.route_points[self._reached : self._reached + 40, :2]
+        self._reached += int(np.argmin(np.hypot(*(points - self.vehicle.pose[:2, 3]).T)))
 
     def _forget(self) -> None:
         self._frame: SensorFrame | None = None

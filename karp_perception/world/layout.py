@@ -176,12 +176,18 @@ class Layout:
     @cached_property
     def route_points(self) -> np.ndarray:
         """(N, 3) m, the middle of the route's lanes from `start` on."""
+        return self._route[:, :3]
+
+    @cached_property
+    def route_limits(self) -> np.ndarray:
+        """(N,) m/s, the speed limit at each of `route_points`."""
+        return self._route[:, 3]
+
+    @cached_property
+    def _route(self) -> np.ndarray:
         lanes = [self.lanes[number] for number in self.route]
-        points = np.concatenate([lanes[0].center[lanes[0].along >= self.start], *(lane.center for lane in lanes[1:])])
+        rows = [np.column_stack([lane.center, np.full(len(lane.center), lane.speed_limit)]) for lane in lanes]
+        rows[0] = rows[0][lanes[0].along >= self.start]
+        points = np.concatenate(rows)
         step = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
         return points[np.concatenate([[True], step > 1e-3])]
-
-    @property
-    def route_ahead(self) -> Route:
-        """The route for a planner, with the speed limit of its first lane."""
-        return Route(self.route_points[:, :2], self.lanes[self.route[0]].speed_limit)
