@@ -63,7 +63,8 @@ class Setup:
         family: of the layout.
         parameters: of the family's generator.
         layout_seed: None draws the layout from the seed of each `reset`.
-        start: m along the route; at its very beginning the road behind is missing. lateral: m to the left of its middle. speed: m/s, None for the speed limit.
+        start: m along the route; at its very beginning the road behind is missing.
+        lateral: m to the left of its middle. speed: m/s, None for the speed limit.
         scripted: actors of a scenario. scenery: what stands there beside the layout's own.
         weather: None draws it.
         speed_limit: m/s, all along the route; None takes that of its lanes.

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 
-from karp_perception.core import Route
 from karp_perception.world.geometry.ground import Ground
 
 
