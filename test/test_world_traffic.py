@@ -16,6 +16,7 @@ from karp_perception.core import Command, ObjectClass
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.actors import Actor
 from karp_perception.world.layout import Crossing, Layout, LightColor, ParkingSpace
+from karp_perception.world.layouts.families import FAMILIES, make_layout
 from karp_perception.world.traffic.fleet import Kind, drag
 from karp_perception.world.traffic.following import equilibrium_gap
 from karp_perception.world.traffic.population import Unit
@@ -116,6 +117,19 @@ def test_nobody_is_in_anybody_elses_place(name: str) -> None:
             assert last[actor.number] is actor.model  # a number stays with whom it was given to
     assert world.driving.removed_stuck == 0
     assert len(passed) >= 5
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(4)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_every_family_of_places_all_keep_apart_and_get_on(family: str, seed: int) -> None:
+    world = traffic(make_layout(family, seed), seed)
+    for k in range(int((80 if seed else 30) / STEP)):
+        world.step(STEP)
+        if k % 10 == 0:
+            assert collisions(world) == []
+    f, rows = world.driving.fleet, world.driving.rows()
+    assert world.driving.removed_stuck == 0
+    assert np.median(f.waited[rows]) < 30.0
 
 
 def test_nobody_crosses_the_line_of_a_red_light() -> None:

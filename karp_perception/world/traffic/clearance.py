@@ -55,7 +55,7 @@ def lane_of(roads, route, x, y, ux, uy, share):
 
 @njit(cache=True, nogil=True)
 def crossing_is_clear(fleet, roads, users, place, count, crossing, duration, given_way):
-    """Whether people may set foot on a crossing (its row) for `duration` s: nobody on it, whoever comes stops or is far.
+    """Whether people may set foot on a crossing (its row) for `duration` s: none on it, who comes stops or is far.
 
     `given_way`: they count on those stopping who comfortably can.
     """

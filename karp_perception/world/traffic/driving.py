@@ -115,9 +115,12 @@ class Driving:
         f.phase[row], f.drift[row] = rng.uniform(0.0, 2.0 * math.pi), driver.wander
         room = max(0.5 * float(roads.width[lane]) - float(f.half_width[row]), 0.0)
         if unit.kind == Kind.BICYCLE:
-            f.line[row] = -max(0.5 * float(roads.width[lane]) - _EDGE, 0.0) if not roads.bike[lane] else 0.0
+            f.line[row] = self._edge(lane)
         else:
-            f.line[row] = float(np.clip(rng.normal(0.0, 0.15), -0.5 * room, 0.5 * room))
+            # In narrow lanes there is little to choose, and one keeps away from what comes towards one.
+            aside = 0.0 if roads.left[lane] >= 0 or roads.bike[lane] else -0.1
+            f.line[row] = float(np.clip(rng.normal(aside, 0.15), -0.5 * room, 0.4 * room))
+            f.drift[row] = min(driver.wander, 0.25 * room)
         f.d[row] = f.goal[row] = f.line[row]
         f.path[row, 0], f.count[row] = lane, 1
         f.start[row, 1] = roads.length[lane]
@@ -133,6 +136,10 @@ class Driving:
         self._extend(row)
         put(f, roads, row)
         return row
+
+    def _edge(self, lane: int) -> float:
+        """m to the left of a lane's middle at which bicycles ride."""
+        return 0.0 if self.roads.bike[lane] else -max(0.5 * float(self.roads.width[lane]) - _EDGE, 0.0)
 
     def _stoppable(self, lane: int, front: float) -> float:
         """m/s at which one that appears there could still stop for whatever the lane asks it to stop for."""
@@ -167,7 +174,8 @@ class Driving:
         middle = s + nose - 0.5 * tail
         if middle - 0.5 * tail < -0.5 and self.roads.before[lane] == 0:
             return False
-        x, y, tx, ty = place_on(self.roads, lane, middle, 0.0)
+        aside = self._edge(lane) if unit.kind == Kind.BICYCLE else 0.0
+        x, y, tx, ty = place_on(self.roads, lane, middle, aside)
         return not clearance.overlaps(self.obstacles, x, y, tx, ty, 0.5 * tail + spare, columns["half_width"] + 0.3)
 
     # Each step

@@ -215,6 +215,13 @@ def off_tracking(fleet, i, bend):
 
 
 @njit(cache=True, nogil=True)
+def sweep(fleet, i):
+    """m² by which a vehicle's strip grows to either side, times the curvature of its way."""
+    base, nose = fleet.wheelbase[i], fleet.nose[i]
+    return 0.25 * (base * base + fleet.trailer[i] ** 2) + 0.5 * nose * base + 0.25 * nose * nose
+
+
+@njit(cache=True, nogil=True)
 def _steer_across(fleet, i, dt):
     """The lateral place goes to its goal as a critically damped spring, no faster than the wheels allow."""
     v = fleet.v[i]

@@ -141,11 +141,19 @@ def _may_cross(fleet, roads, users, place, count, i, k, c):
 
 
 @njit(cache=True, nogil=True)
-def _room_beyond(fleet, obstacles, i, end):
-    """Whether vehicle i finds room behind what stands beyond the places that it is about to cross."""
-    if fleet.lead[i] < 0 or fleet.gap_speed[i] > 2.5:
+def _room_beyond(fleet, obstacles, i, begin, end):
+    """Whether vehicle i finds room behind what stands beyond the places that it is about to cross.
+
+    Whoever is still before those places, ahead of it in its own queue, goes first.
+    """
+    if fleet.lead[i] < 0:
         return True
     rear = fleet.q[i] + fleet.nose[i] + fleet.gap[i]
+    owner = obstacles.owner[fleet.lead[i]]
+    if rear < begin and owner >= 0:
+        return fleet.gap_speed[i] > 1.0 and fleet.hold[owner] == math.inf and fleet.barrier[owner] == math.inf
+    if fleet.gap_speed[i] > 2.5:
+        return True
     return rear > end + fleet.tail[i] + fleet.min_gap[i] or fleet.waited[i] > 25.0
 
 
@@ -180,7 +188,7 @@ def grant_ways(fleet, roads, obstacles, users, place, count):
         if front > begin:
             fleet.grant[i] = end  # it is there already
             continue
-        allowed = fleet.barrier[i] > begin + 1.0 and _room_beyond(fleet, obstacles, i, end)
+        allowed = fleet.barrier[i] > begin + 1.0 and _room_beyond(fleet, obstacles, i, begin, end)
         k = lane_at(fleet, i, front - tail)
         while allowed and k < fleet.count[i] and fleet.start[i, k] <= end:
             lane = fleet.path[i, k]

@@ -9,10 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from karp_perception.world.traffic.fleet import lane_at, off_tracking
+from karp_perception.world.traffic.fleet import lane_at, off_tracking, sweep
 from karp_perception.world.traffic.network import curvature_on, place_on
 
 _SIDE = 0.3  # m kept beside a vehicle, on either side
+_PASSING_SIDE, _PARALLEL = 0.1, 0.97  # m kept beside a vehicle that points along the way; cosine of that
+_LONG = 8.0  # m² of `sweep`: a lorry
+_MOST_SWEPT = 1.6  # m
 _PERSON_SIDE = 0.6  # m kept beside a person
 _FIXED_SIDE = 0.1  # m kept beside what stands along the road
 
@@ -104,27 +107,40 @@ def first_ahead(fleet, roads, obstacles, i, goal, horizon, ignored):
     k = lane_at(fleet, i, q)
     bend = abs(curvature_on(roads, fleet.path[i, k], q - fleet.start[i, k]))
     wide = 0.7 * abs(off_tracking(fleet, i, bend))
+    swept = sweep(fleet, i)
     for j in range(o.count[0]):
         if o.owner[j] == i or j == ignored:
             continue
         radius = math.sqrt(o.half_length[j] ** 2 + o.half_width[j] ** 2)
         side = half + wide + (_PERSON_SIDE if o.thing[j] == 2 else _FIXED_SIDE if o.thing[j] == 3 else _SIDE)
-        if math.sqrt((o.x[j] - here_x) ** 2 + (o.y[j] - here_y) ** 2) - radius - side > min(last, best + nose):
+        near_side = half + wide + _PASSING_SIDE
+        # In bends long vehicles leave room for what comes towards them: of two long ones the one in the later row.
+        owner = o.owner[j]
+        gives_room = o.thing[j] == 0 and owner >= 0 and swept > _LONG and (sweep(fleet, owner) <= _LONG or owner < i)
+        most = side + (_MOST_SWEPT if gives_room else 0.0)
+        if math.sqrt((o.x[j] - here_x) ** 2 + (o.y[j] - here_y) ** 2) - radius - most > min(last, best + nose):
             continue
         s = nose
         while s < last and s - nose < best:
             lateral = goal + (d - goal) * math.exp(-s / settle)
             x, y, tx, ty = on_way(fleet, roads, i, q + s, lateral)
             dx, dy = o.x[j] - x, o.y[j] - y
-            far = math.sqrt(dx * dx + dy * dy) - radius - side
+            far = math.sqrt(dx * dx + dy * dy) - radius - most
             if far > 0.0:
                 s += max(far, 0.5)
                 continue
             along = abs(dx * o.ux[j] + dy * o.uy[j]) - o.half_length[j]
             across = abs(dy * o.ux[j] - dx * o.uy[j]) - o.half_width[j]
             off = math.sqrt(max(along, 0.0) ** 2 + max(across, 0.0) ** 2)
-            if off >= side:
-                s += max(off - side, 0.3)
+            # Closer to those that drive alongside or come the other way: they keep their lane as one does oneself.
+            parallel = o.thing[j] == 0 and abs(o.ux[j] * tx + o.uy[j] * ty) > _PARALLEL
+            kept = near_side if parallel else side
+            if gives_room and o.ux[j] * tx + o.uy[j] * ty < -0.7:
+                k = lane_at(fleet, i, q + s)
+                bent = abs(curvature_on(roads, fleet.path[i, k], q + s - fleet.start[i, k]))
+                kept += min(swept * bent, _MOST_SWEPT)
+            if off >= kept:
+                s += max(off - kept, 0.3)
                 continue
             # Its nearest face along the way, seen from here.
             facing = abs(o.ux[j] * tx + o.uy[j] * ty) * o.half_length[j]
