@@ -167,7 +167,7 @@ class People:
             row = -1 if w.passage is None else w.passage.crossing
             if row < 0:
                 continue
-            if w.stage == Stage.CROSSING:
+            if w.stage == Stage.CROSSING and w.v > 0.1:
                 asked[row] = 2
             elif w.stage == Stage.WAITING and self._crossings[row].signal is None and self._crossings[row].priority:
                 asked[row] = max(asked[row], 1)

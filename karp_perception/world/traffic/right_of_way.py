@@ -65,9 +65,14 @@ def find_barriers(fleet, roads, lights, people):
             for c in range(roads.crossing_first[lane], roads.crossing_first[lane + 1]):
                 asked = people[roads.crossing[c]]
                 line = fleet.start[i, k] + roads.crossing_stop[c] - 0.3
-                if asked == 0 or front > line + 0.4:
+                if front > line + 0.4:
                     continue
                 braking = 0.5 * v * v / max(line - front, 0.1)
+                beyond = fleet.start[i, k] + roads.crossing_end[c] + fleet.tail[i] + 1.0
+                if fleet.gap_speed[i] < 1.0 and front + fleet.gap[i] < beyond and braking <= 3.0:
+                    fleet.barrier[i] = min(fleet.barrier[i], line)  # no room behind it: one does not stand on it
+                if asked == 0:
+                    continue
                 if braking <= _CROSSING_BRAKING or (asked == 2 and braking < 9.0):
                     fleet.barrier[i] = min(fleet.barrier[i], line)
             signal = roads.signal[lane]
@@ -129,7 +134,8 @@ def _may_cross(fleet, roads, users, place, count, i, k, c):
         if rank > 0 or (stuck and (rank == 0 or fleet.waited[j] > 2.0 * _PATIENCE)):
             continue
         slower = max(0.0, fleet.v[j] - max(top, fleet.v[i])) / 2.5 if merge else 0.0
-        if coming > clear + _MARGIN + slower:
+        margin = max(_MARGIN - 0.05 * fleet.waited[i], 0.2)
+        if coming > clear + margin + slower:
             continue
         if rank == 0:
             mine = _arrival(begin - front, fleet.v[i], top, fleet.strength[i]) - fleet.waited[i]
@@ -158,6 +164,20 @@ def _room_beyond(fleet, obstacles, i, begin, end):
 
 
 @njit(cache=True, nogil=True)
+def _before_crossings(fleet, roads, i, front, hold):
+    """Where to wait instead of a place at which one would stand on a crossing for people."""
+    for k in range(lane_at(fleet, i, front), fleet.count[i]):
+        if fleet.start[i, k] > hold:
+            break
+        lane = fleet.path[i, k]
+        for c in range(roads.crossing_first[lane], roads.crossing_first[lane + 1]):
+            line = fleet.start[i, k] + roads.crossing_stop[c] - 0.3
+            if front <= line + 0.2 and line < hold < fleet.start[i, k] + roads.crossing_end[c] + fleet.tail[i]:
+                return line
+    return hold
+
+
+@njit(cache=True, nogil=True)
 def grant_ways(fleet, roads, obstacles, users, place, count):
     """Sets `grant` and `hold` of every vehicle."""
     for i in range(len(fleet.alive)):
@@ -170,7 +190,7 @@ def grant_ways(fleet, roads, obstacles, users, place, count):
             fleet.grant[i] = front + 0.5 * v * v / 4.0 + 0.3 * v
             continue
         begin, end = math.inf, math.inf
-        horizon = 0.5 * v * v / fleet.comfort[i] + 1.5 * v + 6.0
+        horizon = 0.5 * v * v / fleet.comfort[i] + 1.5 * v + 15.0
         for k in range(lane_at(fleet, i, front - tail), fleet.count[i]):
             if fleet.start[i, k] > min(end + tail + 2.0, front + horizon + 80.0):
                 break
@@ -202,7 +222,7 @@ def grant_ways(fleet, roads, obstacles, users, place, count):
         if allowed:
             fleet.grant[i] = end
         else:
-            fleet.hold[i] = begin - _HOLD
+            fleet.hold[i] = _before_crossings(fleet, roads, i, front, begin - _HOLD)
 
 
 @njit(cache=True, nogil=True)
