@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.ground import GroundRays, ground_hit, terrain_slope
 from karp_perception.world.geometry.materials import PASSES
 from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3, misses_ball

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 
 from karp_perception.core.errors import ConfigurationError
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.primitives import hash3
 
 
@@ -99,6 +99,7 @@ class GroundRays(NamedTuple):
     terrain_y: float
     terrain_cell: float  # m
     steepest: float  # m per m, bound of the terrain's slope
+    highest: float  # m, of the terrain
     fine: np.ndarray  # (n, n) uint8
     fine_x: float  # m, corner of the raster
     fine_y: float
@@ -147,15 +148,20 @@ class Ground:
     def rays(self, x: float, y: float) -> GroundRays:
         """The ground around (x, y), m, for the compiled kernels; the same for all places of one `_SNAP` square."""
         x, y = _SNAP * math.floor(x / _SNAP + 0.5), _SNAP * math.floor(y / _SNAP + 0.5)
-        rows, columns = np.diff(self.terrain, axis=0), np.diff(self.terrain, axis=1)
-        steepest = max(float(np.abs(rows).max()), float(np.abs(columns).max())) / self.cell * math.sqrt(2.0)
         near, far = 0.5 * _FINE_CELL * _FINE_SIZE, 0.5 * _COARSE_CELL * _COARSE_SIZE
         return GroundRays(
-            self.terrain, float(self.origin[0]), float(self.origin[1]), float(self.cell), steepest,
+            self.terrain, float(self.origin[0]), float(self.origin[1]), float(self.cell), *self._bounds,
             self.window(x - near, y - near, _FINE_CELL, _FINE_SIZE), x - near, y - near, _FINE_CELL,
             self.window(x - far, y - far, _COARSE_CELL, _COARSE_SIZE), x - far, y - far, _COARSE_CELL,
             _RISE, _ROUGHNESS,
         )  # fmt: skip
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        """The terrain's steepest slope, m per m, and its highest place, m."""
+        rows, columns = np.diff(self.terrain, axis=0), np.diff(self.terrain, axis=1)
+        steepest = max(float(np.abs(rows).max()), float(np.abs(columns).max())) / self.cell * math.sqrt(2.0)
+        return steepest, float(self.terrain.max())
 
     def window(self, x: float, y: float, cell: float, size: int) -> np.ndarray:
         """(size, size) uint8 raster of surfaces whose corner is at (x, y): cells of `cell` m, row = y, column = x.
@@ -206,7 +212,7 @@ class Ground:
     def _terrain_only(self) -> GroundRays:
         nothing = _nothing()
         return GroundRays(
-            self.terrain, float(self.origin[0]), float(self.origin[1]), float(self.cell), 0.0,
+            self.terrain, float(self.origin[0]), float(self.origin[1]), float(self.cell), 0.0, 0.0,
             nothing, 0.0, 0.0, 1.0, nothing, 0.0, 0.0, 1.0, _RISE, _ROUGHNESS,
         )  # fmt: skip
 
@@ -273,7 +279,14 @@ def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
     if falling <= 1e-9:
         return math.inf, 0
     t = 0.0
-    gap = oz - terrain_height(g, ox, oy)
+    over = oz - g.highest - 0.15
+    if over > 0.0:  # nothing can be met before the ray comes down to the highest place
+        if dz > -1e-6:
+            return math.inf, 0
+        t = over / -dz
+        if t > reach:
+            return math.inf, 0
+    gap = oz + t * dz - terrain_height(g, ox + t * dx, oy + t * dy)
     for _ in range(64):
         if gap < 0.25:
             break
@@ -284,7 +297,7 @@ def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
     # Newton's steps from a little above; where surfaces of two heights meet, halving between above and below.
     fall = max(-dz, 0.02)
     above, below = -1.0, math.inf
-    surface, over, under = 0, -1, -1
+    surface, surface_above, surface_below = 0, -1, -1
     for _ in range(9):
         x, y = ox + t * dx, oy + t * dy
         surface = surface_at(g, x, y)
@@ -292,11 +305,11 @@ def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
         if abs(gap) < 1e-3:
             break
         if gap > 0.0:
-            above, over = t, surface
+            above, surface_above = t, surface
         else:
-            below, under = t, surface
+            below, surface_below = t, surface
         step = t + min(max(gap / fall, -2.0), 2.0)
-        edge = over >= 0 and under >= 0 and over != under
+        edge = surface_above >= 0 and surface_below >= 0 and surface_above != surface_below
         t = 0.5 * (above + below) if edge or not above < step < below else step
     t -= min(max(roughness_at(g, surface, ox + t * dx, oy + t * dy) / fall, -1.0), 1.0)
     return (t, surface) if 0.0 < t <= reach else (math.inf, 0)

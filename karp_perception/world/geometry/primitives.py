@@ -14,7 +14,8 @@ import math
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
+
+from karp_perception.world.compiled import njit
 
 _PARALLEL = 1e-12
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layouts.curves import Spot, distances, headings, joined, offset, piece, resample, spot, turn
 from karp_perception.world.layouts.plan import Layer, Plan

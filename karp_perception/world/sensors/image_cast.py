@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW

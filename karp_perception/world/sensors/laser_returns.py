@@ -6,8 +6,8 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.cast import GROUND, NOTHING
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import REFLECTIVITY, SPECULAR, Material

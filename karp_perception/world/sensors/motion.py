@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.cast import Carrier
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.sensors.compiled import PER_ROW

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.sensors.compiled import PER_ROW
 from karp_perception.world.sensors.image_cast import Layers
 

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import SPECULAR, TEXTURE, Material
 from karp_perception.world.geometry.primitives import canonical_normal, hash3

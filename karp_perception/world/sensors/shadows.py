@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.ground import GroundRays, terrain_height
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3

@@ -9,8 +9,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 from karp_perception.world.sensors.textures import NOISE_SIZE, noise_at
 from karp_perception.world.sensors.weather import Weather

@@ -6,8 +6,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.primitives import hash3

@@ -8,8 +8,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from karp_perception.world.compiled import njit
 from karp_perception.world.layout import Crossing, Lane, Layout
 
 _STEP = 1.0  # m, at most, between the points of a lane

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from karp_perception.world.compiled import njit
 from karp_perception.world.traffic.fleet import lane_at
 
 GREEN, YELLOW, RED = 0, 1, 2
@@ -189,6 +188,8 @@ def grant_ways(fleet, roads, obstacles, users, place, count):
             # Its driver asks nobody: what it can no longer stop before is its own.
             fleet.grant[i] = front + 0.5 * v * v / 4.0 + 0.3 * v
             continue
+        if fleet.grant[i] > fleet.barrier[i] >= front - 0.5:
+            fleet.grant[i] = max(fleet.barrier[i], front)  # it stops before the rest: that is free again
         begin, end = math.inf, math.inf
         horizon = 0.5 * v * v / fleet.comfort[i] + 1.5 * v + 15.0
         for k in range(lane_at(fleet, i, front - tail), fleet.count[i]):

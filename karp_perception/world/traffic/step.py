@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from karp_perception.world.compiled import njit
 from karp_perception.world.traffic.fleet import lane_at, move
 from karp_perception.world.traffic.following import HARDEST, following_acceleration, stopping_acceleration
 from karp_perception.world.traffic.lane_changes import change_lane, courtesy_gap, lane_ends, pass_within_lane

@@ -1,0 +1,53 @@
+"""numba's `njit` with a cache that knows when code has changed.
+
+numba looks at the file of a function alone: compiled code that calls functions of other files would stay what it was
+when those change. Here the cache is a folder for each state of all files with compiled code, in the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+
+_KEPT = 4  # folders of other states of the code: of branches, versions, environments
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit(**options)` whose cache lies in `cache_folder`."""
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = before or str(cache_folder())
+        try:
+            return numba.njit(**options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compiled
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path:
+    """Where compiled code of the present state of the world's files is kept: below `$XDG_CACHE_HOME` or ~/.cache.
+
+    `NUMBA_CACHE_DIR` goes before it. Folders of the oldest other states are removed.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        content = file.read_bytes()
+        if b"njit" in content:
+            digest.update(file.name.encode() + content)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "karp_perception" / "compiled"
+    folder = root / digest.hexdigest()[:16]
+    if not folder.is_dir() and root.is_dir():
+        others = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
+        for old in others[_KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
