@@ -61,7 +61,7 @@ def ground_view(rays: GroundRays, x: float, y: float, ground: Ground | None = No
     """What cameras around (x, y), m, need of the ground; without `ground`, edges near by are those of `rays.fine`."""
     fine = (rays.fine, (rays.fine_x, rays.fine_y, 1.0 / rays.fine_cell))
     coarse = (rays.coarse, (rays.coarse_x, rays.coarse_y, 1.0 / rays.coarse_cell))
-    relief = Relief(*rays[:5], float(rays.terrain.max()))
+    relief = Relief(*rays[:6])
     if ground is None:
         return GroundView(rays, *fine, *fine, *coarse, relief)
     half = 0.5 * _NEAR_CELL * _NEAR_SIZE
