@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 
 from karp_perception.world.compiled import njit
+from karp_perception.world.traffic.guard import touches
 from karp_perception.world.traffic.network import place_on, project_on
 
 
 @njit(cache=True, nogil=True)
 def overlaps(obstacles, x, y, ux, uy, half_length, half_width):
     """Whether a rectangle overlaps any obstacle (separating axes)."""
-    o = obstacles
-    for j in range(o.count[0]):
-        dx, dy = o.x[j] - x, o.y[j] - y
-        c, s = abs(ux * o.ux[j] + uy * o.uy[j]), abs(ux * o.uy[j] - uy * o.ux[j])
-        along, across = abs(dx * ux + dy * uy), abs(dy * ux - dx * uy)
-        if along > half_length + c * o.half_length[j] + s * o.half_width[j]:
-            continue
-        if across > half_width + s * o.half_length[j] + c * o.half_width[j]:
-            continue
-        if abs(dx * o.ux[j] + dy * o.uy[j]) > o.half_length[j] + c * half_length + s * half_width:
-            continue
-        if abs(dy * o.ux[j] - dx * o.uy[j]) > o.half_width[j] + s * half_length + c * half_width:
-            continue
-        return True
+    for j in range(obstacles.count[0]):  # noqa: SIM110 - compiled code knows no any()
+        if touches(obstacles, j, x, y, ux, uy, half_length, half_width):
+            return True
     return False
 
 

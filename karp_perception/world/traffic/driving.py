@@ -23,7 +23,7 @@ _TRIES = 12  # places tried for each vehicle at the beginning
 _ENTER_EVERY = 0.7  # s between two that enter
 _STUCK = 60.0  # s after which somebody who stands before an empty way is taken out, out of sight
 _ON_LANE = 0.6  # of a lane's width: farther from its middle the vehicle under test is not in it
-_TIGHT = 1.0 / 9.0  # 1/m: bends that long vehicles avoid where they can
+_TIGHT = 1.0 / 15.0  # 1/m: bends that long vehicles avoid where they can
 _STRENGTH = {Kind.CAR: 1.0, Kind.HEAVY: 0.6, Kind.MOTORCYCLE: 1.3, Kind.BICYCLE: 0.6}  # of a car's acceleration
 _GRIP = {Kind.CAR: 1.0, Kind.HEAVY: 0.7, Kind.MOTORCYCLE: 1.1, Kind.BICYCLE: 0.9}  # of a car's, in bends
 _HUMAN = (0.6, 1.6)  # how far drivers differ at most, relative to the middle
@@ -294,10 +294,11 @@ class Driving:
             options = options[roads.bike[options] == 0]
         elif (roads.bike[options] == 1).any():
             options = options[roads.bike[options] == 1]
-        if kind == Kind.HEAVY and (roads.bend[options] < _TIGHT).any():
-            options = options[roads.bend[options] < _TIGHT]
         if not len(options):
             return None
+        if kind == Kind.HEAVY or self.fleet.trailer[row] > 0.0:
+            bend = roads.bend[options]
+            options = options[bend <= max(_TIGHT, 1.2 * float(bend.min()))]
         if len(options) == 1:
             return int(options[0])
         weight = np.where(np.abs(roads.turn[options]) < 0.3, 1.6, 1.0)

@@ -153,45 +153,42 @@ def drag(x, y, yaw, length, coupling_x, coupling_y):
 
 
 @njit(cache=True, nogil=True)
-def move(fleet, roads, dt):
-    """Moves every vehicle by its speed and acceleration over `dt` s, along its way and across it."""
-    for i in range(len(fleet.alive)):
-        if not fleet.alive[i] or fleet.driven[i]:
-            continue
-        v, a = fleet.v[i], fleet.a[i]
-        if v + a * dt <= 0.0:
-            way = 0.5 * v * v / -a if a < 0.0 else 0.0
-            fleet.v[i] = 0.0
-            if v == 0.0:
-                fleet.a[i] = 0.0
-        else:
-            way = v * dt + 0.5 * a * dt * dt
-            fleet.v[i] = v + a * dt
-        fleet.q[i] += way
-        fleet.waited[i] = fleet.waited[i] + dt if fleet.v[i] < 0.3 else 0.0
-        fleet.since[i] += dt
-        _steer_across(fleet, i, dt)
-        k = lane_at(fleet, i, fleet.q[i])
-        ahead = lane_at(fleet, i, fleet.q[i] + 3.0)
-        bend = curvature_on(roads, fleet.path[i, ahead], fleet.q[i] + 3.0 - fleet.start[i, ahead])
-        fleet.swing[i] += min(way / 4.0, 1.0) * (-off_tracking(fleet, i, bend) - fleet.swing[i])
-        x, y, _, _ = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i] + fleet.swing[i])
-        before, rear_x, rear_y = fleet.yaw[i], fleet.rear_x[i], fleet.rear_y[i]
-        fleet.rear_x[i], fleet.rear_y[i], yaw = drag(fleet.rear_x[i], fleet.rear_y[i], before, fleet.wheelbase[i], x, y)
-        fleet.rear_v[i] = _along(fleet.rear_x[i] - rear_x, fleet.rear_y[i] - rear_y, before, yaw) / dt
-        fleet.yaw_rate[i] = (yaw - before) / dt
-        fleet.yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
-        if fleet.trailer[i] > 0.0:
-            hx = fleet.rear_x[i] + fleet.coupling[i] * math.cos(yaw)
-            hy = fleet.rear_y[i] + fleet.coupling[i] * math.sin(yaw)
-            before, rear_x, rear_y = fleet.trailer_yaw[i], fleet.trailer_x[i], fleet.trailer_y[i]
-            fleet.trailer_x[i], fleet.trailer_y[i], yaw = drag(
-                fleet.trailer_x[i], fleet.trailer_y[i], before, fleet.trailer[i], hx, hy
-            )
-            way_x, way_y = fleet.trailer_x[i] - rear_x, fleet.trailer_y[i] - rear_y
-            fleet.trailer_v[i] = _along(way_x, way_y, before, yaw) / dt
-            fleet.trailer_yaw_rate[i] = (yaw - before) / dt
-            fleet.trailer_yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
+def move(fleet, roads, i, dt):
+    """Moves a vehicle by its speed and acceleration over `dt` s, along its way and across it."""
+    v, a = fleet.v[i], fleet.a[i]
+    if v + a * dt <= 0.0:
+        way = 0.5 * v * v / -a if a < 0.0 else 0.0
+        fleet.v[i] = 0.0
+        if v == 0.0:
+            fleet.a[i] = 0.0
+    else:
+        way = v * dt + 0.5 * a * dt * dt
+        fleet.v[i] = v + a * dt
+    fleet.q[i] += way
+    fleet.waited[i] = fleet.waited[i] + dt if fleet.v[i] < 0.3 else 0.0
+    fleet.since[i] += dt
+    _steer_across(fleet, i, dt)
+    k = lane_at(fleet, i, fleet.q[i])
+    ahead = lane_at(fleet, i, fleet.q[i] + 3.0)
+    bend = curvature_on(roads, fleet.path[i, ahead], fleet.q[i] + 3.0 - fleet.start[i, ahead])
+    fleet.swing[i] += min(way / 4.0, 1.0) * (-off_tracking(fleet, i, bend) - fleet.swing[i])
+    x, y, _, _ = place_on(roads, fleet.path[i, k], fleet.q[i] - fleet.start[i, k], fleet.d[i] + fleet.swing[i])
+    before, rear_x, rear_y = fleet.yaw[i], fleet.rear_x[i], fleet.rear_y[i]
+    fleet.rear_x[i], fleet.rear_y[i], yaw = drag(fleet.rear_x[i], fleet.rear_y[i], before, fleet.wheelbase[i], x, y)
+    fleet.rear_v[i] = _along(fleet.rear_x[i] - rear_x, fleet.rear_y[i] - rear_y, before, yaw) / dt
+    fleet.yaw_rate[i] = (yaw - before) / dt
+    fleet.yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
+    if fleet.trailer[i] > 0.0:
+        hx = fleet.rear_x[i] + fleet.coupling[i] * math.cos(yaw)
+        hy = fleet.rear_y[i] + fleet.coupling[i] * math.sin(yaw)
+        before, rear_x, rear_y = fleet.trailer_yaw[i], fleet.trailer_x[i], fleet.trailer_y[i]
+        fleet.trailer_x[i], fleet.trailer_y[i], yaw = drag(
+            fleet.trailer_x[i], fleet.trailer_y[i], before, fleet.trailer[i], hx, hy
+        )
+        way_x, way_y = fleet.trailer_x[i] - rear_x, fleet.trailer_y[i] - rear_y
+        fleet.trailer_v[i] = _along(way_x, way_y, before, yaw) / dt
+        fleet.trailer_yaw_rate[i] = (yaw - before) / dt
+        fleet.trailer_yaw[i] = (yaw + math.pi) % (2.0 * math.pi) - math.pi
 
 
 @njit(cache=True, nogil=True)

@@ -116,7 +116,8 @@ def first_ahead(fleet, roads, obstacles, i, goal, horizon, ignored):
         near_side = half + wide + _PASSING_SIDE
         # In bends long vehicles leave room for what comes towards them: of two long ones the one in the later row.
         owner = o.owner[j]
-        gives_room = o.thing[j] == 0 and owner >= 0 and swept > _LONG and (sweep(fleet, owner) <= _LONG or owner < i)
+        gives_room = o.thing[j] == 0 and owner >= 0 and swept > _LONG and fleet.v[owner] > 0.5
+        gives_room = gives_room and (sweep(fleet, owner) <= _LONG or owner < i)
         most = side + (_MOST_SWEPT if gives_room else 0.0)
         if math.sqrt((o.x[j] - here_x) ** 2 + (o.y[j] - here_y) ** 2) - radius - most > min(last, best + nose):
             continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from karp_perception.world.compiled import njit
-from karp_perception.world.traffic.fleet import lane_at, move
+from karp_perception.world.traffic.fleet import lane_at
 from karp_perception.world.traffic.following import HARDEST, following_acceleration, stopping_acceleration
+from karp_perception.world.traffic.guard import move_apart
 from karp_perception.world.traffic.lane_changes import change_lane, courtesy_gap, lane_ends, pass_within_lane
 from karp_perception.world.traffic.right_of_way import find_barriers, grant_ways, joining_gap, list_users
 from karp_perception.world.traffic.sight import bend_speed, first_ahead, gather
@@ -66,7 +67,9 @@ def step_fleet(
             list_users(fleet, roads, users, place, count)
         _accelerate(fleet, roads, users, place, count, i, dt)
         _signal(fleet, roads, i)
-    move(fleet, roads, dt)
+    for i in range(len(fleet.alive)):
+        if fleet.alive[i] and not fleet.driven[i]:
+            move_apart(fleet, roads, obstacles, i, dt)
 
 
 @njit(cache=True, nogil=True)
