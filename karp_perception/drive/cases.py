@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,18 @@ from karp_perception.drive.faults import SensorFaults
 from karp_perception.drive.loop import OnTick, drive
 from karp_perception.evaluation.drive_record import DriveRecord
 from karp_perception.pipeline import PipelineSettings, Result
-from karp_perception.world.embedded import EmbeddedWorld, Setup, WorldSettings
+from karp_perception.world.embedded import EmbeddedWorld, WorldSettings
 from karp_perception.world.interface import Truth
 from karp_perception.world.rig import Rig, make_rig
 from karp_perception.world.scenarios.case import Case
+from karp_perception.world.scenarios.opening import open_world
 from karp_perception.world.scenarios.staging import Staged, stage
 from karp_perception.world.sensors.lidar_models import LidarModel
-from karp_perception.world.sensors.weather import Weather
 
 _RIG = "nano"  # where perception is the model and nothing else is asked for
 _FILMED = "demo"  # what a video shows of a drive with perfect perception
 _EYE_HEIGHT = 1.73  # m
 _SIGHT = 150.0  # m, how far perfect perception sees: at 130 km/h one stops within 120 m (8 m/s², 1 s)
-_SEED_STRIDE = 7919  # a prime, so that seeds of drives and of cases do not meet
 
 
 def drive_case(
@@ -78,24 +76,11 @@ def drive_case(
 def make_world(
     staged: Staged, rig: Rig, seed: int = 0, settings: PipelineSettings = PipelineSettings()
 ) -> EmbeddedWorld:
-    """The world of a case."""
-    case = staged.case
-    weather = None if case.weather is None else Weather().with_parameters(case.weather)
-    setup = Setup(
-        family=case.layout,
-        parameters=case.layout_parameters,
-        layout_seed=case.seed,
-        start=staged.start,
-        lateral=case.lateral,
-        speed=staged.speed,
-        scripted=staged.scripted,
-        scenery=staged.scenery,
-        weather=weather,
-    )
-    how = WorldSettings().with_parameters({f"traffic.{key}": value for key, value in case.traffic.items()})
+    """The world of a case, for one process of several."""
+    view = max(_SIGHT, WorldSettings().view)
     # One thread: cases run side by side in processes.
-    how = replace(how, vehicle=settings.vehicle, threads=1, truth_range=_SIGHT, view=max(_SIGHT, how.view))
-    return EmbeddedWorld(setup, rig, how, case.seed + _SEED_STRIDE * seed)
+    how = WorldSettings(vehicle=settings.vehicle, threads=1, truth_range=_SIGHT, view=view)
+    return open_world(staged, rig, how, seed)
 
 
 def sight() -> Rig:

@@ -76,24 +76,9 @@ def make_world(settings: WorldNodeSettings) -> World:
 
 def _staged(settings: WorldNodeSettings, world_settings: WorldSettings) -> World:
     """The first case that the scenario's name fits; the seed decides what the case leaves open."""
-    from karp_perception.world.embedded import EmbeddedWorld, Setup
+    from karp_perception.world.scenarios.opening import open_world
     from karp_perception.world.scenarios.staging import stage
     from karp_perception.world.scenarios.suite import find_cases, load_suite
-    from karp_perception.world.sensors.weather import Weather
 
     case = find_cases([settings.scenario], load_suite(settings.suite))[0]
-    staged = stage(case, settings.vehicle)
-    traffic = type(world_settings.traffic).from_mapping(case.traffic, f"{case.source}: traffic")
-    setup = Setup(
-        case.layout,
-        case.layout_parameters,
-        case.seed,
-        staged.start,
-        case.lateral,
-        staged.speed,
-        staged.scripted,
-        staged.scenery,
-        None if case.weather is None else Weather.from_mapping(case.weather, f"{case.source}: weather"),
-        case.limit,
-    )
-    return EmbeddedWorld(setup, settings.rig, replace(world_settings, traffic=traffic), settings.seed)
+    return open_world(stage(case, settings.vehicle), settings.rig, world_settings, settings.seed)
