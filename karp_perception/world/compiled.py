@@ -16,6 +16,17 @@ from typing import Any
 
 import numba
 
+PER_ROW: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+"""Options of loops over pixels or rays that allocate nothing.
+
+Without `_nrt` numba counts the references to every array of a tuple that is passed on, atomically, several times a
+pixel: an image takes four times as long, and threads wait for each other's counters. numpy's error model divides
+without asking first whether the divisor is zero.
+"""
+
+PER_PIXEL: dict[str, Any] = {"inline": "always", **PER_ROW}
+"""Options of what such loops call with tuples: handing those over would cost more than most of these functions do."""
+
 _KEPT = 4  # folders of other states of the code: of branches, versions, environments
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_ROW, njit
 from karp_perception.world.geometry.ground import GroundRays, ground_hit, terrain_slope
 from karp_perception.world.geometry.materials import PASSES
 from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3, misses_ball
@@ -110,7 +110,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="rays")
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def _bin(x, y):
     """Number of the bin that a direction falls into: by a measure that grows with its azimuth, without its cost."""
     p = y / max(abs(x) + abs(y), 1e-12)
@@ -168,7 +168,7 @@ def _bin_bodies(scene, start, velocity, yaw_rate, heading, longest, reach):
     return first, bodies, nearest, lowest, highest
 
 
-@njit(cache=True, nogil=True)
+@njit(**PER_ROW)
 def _cast(
     scene, ground, bins, pose, motion, origin, directions, time, reach, seed, passes, begin, end,
     distance, primitive, owner, surface, incidence,

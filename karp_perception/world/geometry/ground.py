@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from karp_perception.core.errors import ConfigurationError
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_ROW, njit
 from karp_perception.world.geometry.primitives import hash3
 
 
@@ -222,7 +222,7 @@ def _nothing() -> np.ndarray:
     return np.zeros((1, 1), np.uint8)
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def terrain_height(g, x, y):
     """Height of the terrain at a place, m: bilinear, level beyond the grid."""
     rows, columns = g.terrain.shape
@@ -235,7 +235,7 @@ def terrain_height(g, x, y):
     return low * (1.0 - v) + high * v
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def surface_at(g, x, y):
     """Number of the surface at a place; beyond both windows that of the nearest edge."""
     n = g.fine.shape[0]
@@ -247,7 +247,7 @@ def surface_at(g, x, y):
     return int(g.coarse[int(min(max(i, 0), n - 1)), int(min(max(j, 0), n - 1))])
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def terrain_slope(g, x, y):
     """Slope of the terrain at a place along x and y, m per m; 0 beyond the grid."""
     rows, columns = g.terrain.shape
@@ -260,7 +260,7 @@ def terrain_slope(g, x, y):
     return ((b - a) * (1.0 - v) + (d - c) * v) / g.terrain_cell, ((c - a) * (1.0 - u) + (d - b) * u) / g.terrain_cell
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def roughness_at(g, surface, x, y):
     """What a surface's roughness adds to its height at a place, m: always the same there."""
     # Cells of two sizes make clumps; each number is uniform with a standard deviation of 0.29.
@@ -268,7 +268,7 @@ def roughness_at(g, surface, x, y):
     return g.roughness[surface] * 2.4 * (grain - 1.0)
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def ground_hit(g, ox, oy, oz, dx, dy, dz, reach):
     """Where a ray (direction of unit length) meets the ground: its parameter, infinity beyond `reach` m, and the
     surface there.

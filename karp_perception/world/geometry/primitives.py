@@ -15,7 +15,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
 
 _PARALLEL = 1e-12
 
@@ -38,7 +38,7 @@ def ball_around(kind: np.ndarray, taper: np.ndarray) -> np.ndarray:
     return np.where(kind == _BLOCK, wide, np.where(kind == _CYLINDER, 1.0 + overhang[:, 0] ** 2, 1.0)) * (1 + 1e-9)
 
 
-@njit(cache=True, inline="always")
+@njit(**PER_PIXEL)
 def _clip(near, far, value, rate):
     """The part of [near, far] on which value + t rate <= 0."""
     if rate > _PARALLEL:
@@ -50,7 +50,7 @@ def _clip(near, far, value, rate):
     return near, far
 
 
-@njit(cache=True, inline="always")
+@njit(**PER_PIXEL)
 def misses_ball(square, ox, oy, oz, dx, dy, dz):
     """Whether a canonical ray stays outside the ball of that squared radius: a cheap test before the exact one."""
     outside = ox * ox + oy * oy + oz * oz - square
@@ -60,7 +60,7 @@ def misses_ball(square, ox, oy, oz, dx, dy, dz):
     return along >= 0.0 or along * along < outside * (dx * dx + dy * dy + dz * dz)
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def enter_and_leave(kind, taper, ox, oy, oz, dx, dy, dz):
     """Ray parameters at which a ray (canonical origin and direction) enters and leaves a primitive.
 
@@ -114,7 +114,7 @@ def enter_and_leave(kind, taper, ox, oy, oz, dx, dy, dz):
     return max(near, second), far
 
 
-@njit(cache=True)
+@njit(**PER_ROW)
 def canonical_normal(kind, taper, x, y, z):
     """Outward gradient (not of unit length) of a primitive at a canonical point on its surface.
 
@@ -146,7 +146,7 @@ def canonical_normal(kind, taper, x, y, z):
     return x, y, z
 
 
-@njit(cache=True, inline="always")
+@njit(**PER_PIXEL)
 def hash3(a, b, c):
     """A number in [0, 1) from three integers, without pattern for neighbours (mixing of MurmurHash3's finaliser)."""
     h = (a * 73856093) ^ (b * 19349663) ^ (c * 83492791)

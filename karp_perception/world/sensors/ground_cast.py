@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import Ground, GroundRays, terrain_height
-from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 from karp_perception.world.sensors.image_cast import GROUND, KERB_FACE
 
 _NEAR_CELL, _NEAR_SIZE = 0.03, 1280  # m, cells of the raster around the camera

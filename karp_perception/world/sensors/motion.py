@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_ROW, njit
 from karp_perception.world.geometry.cast import Carrier
 from karp_perception.world.geometry.scene import SceneRays
-from karp_perception.world.sensors.compiled import PER_ROW
 from karp_perception.world.sensors.image_cast import Layers
 from karp_perception.world.sensors.outline import View, project
 

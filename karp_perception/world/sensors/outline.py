@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.primitives import Kind
-from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 
 _BLOCK = int(Kind.BLOCK)
 _NEAR_PLANE = 0.05  # m before the camera, nothing nearer is drawn

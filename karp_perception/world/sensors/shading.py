@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import SPECULAR, TEXTURE, Material
 from karp_perception.world.geometry.primitives import canonical_normal, hash3
 from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT, SIGNAL_GREEN, SIGNAL_RED, SIGNAL_YELLOW
-from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 from karp_perception.world.sensors.ground_cast import height_at, raster_for, surface_in
 from karp_perception.world.sensors.image_cast import KERB_FACE
 from karp_perception.world.sensors.shadows import Vector, sky_hidden, sun_reaching

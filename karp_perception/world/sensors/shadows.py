@@ -12,12 +12,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, njit
 from karp_perception.world.geometry.ground import GroundRays, terrain_height
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.geometry.scene import SceneRays
-from karp_perception.world.sensors.compiled import PER_PIXEL
 from karp_perception.world.sensors.outline import inverse
 
 _BLOCK, _CYLINDER = int(Kind.BLOCK), int(Kind.CYLINDER)

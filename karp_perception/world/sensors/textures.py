@@ -7,11 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.primitives import hash3
-from karp_perception.world.sensors.compiled import PER_PIXEL, PER_ROW
 
 NOISE_SIZE = 256  # a power of two
 _MASK = NOISE_SIZE - 1
