@@ -24,6 +24,7 @@ _ENTER_EVERY = 0.7  # s between two that enter
 _STUCK = 60.0  # s after which somebody who stands before an empty way is taken out, out of sight
 _ON_LANE = 0.6  # of a lane's width: farther from its middle the vehicle under test is not in it
 _TIGHT = 1.0 / 15.0  # 1/m: bends that long vehicles avoid where they can
+_STRAIGHT, _LONG = 1.0 / 40.0, 12.5  # 1/m, m: who is longer only goes straight on where that is possible
 _STRENGTH = {Kind.CAR: 1.0, Kind.HEAVY: 0.6, Kind.MOTORCYCLE: 1.3, Kind.BICYCLE: 0.6}  # of a car's acceleration
 _GRIP = {Kind.CAR: 1.0, Kind.HEAVY: 0.7, Kind.MOTORCYCLE: 1.1, Kind.BICYCLE: 0.9}  # of a car's, in bends
 _HUMAN = (0.6, 1.6)  # how far drivers differ at most, relative to the middle
@@ -298,7 +299,8 @@ class Driving:
             return None
         if kind == Kind.HEAVY or self.fleet.trailer[row] > 0.0:
             bend = roads.bend[options]
-            options = options[bend <= max(_TIGHT, 1.2 * float(bend.min()))]
+            if bend.min() < _STRAIGHT:
+                options = options[bend <= (_STRAIGHT if self.fleet.tail[row] > _LONG else _TIGHT)]
         if len(options) == 1:
             return int(options[0])
         weight = np.where(np.abs(roads.turn[options]) < 0.3, 1.6, 1.0)

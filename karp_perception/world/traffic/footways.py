@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from karp_perception.world.layout import Crossing, Layout
 from karp_perception.world.models.model import Model
@@ -84,9 +85,7 @@ class Passage:
 def footways_of(layout: Layout) -> list[Footway]:
     """The layout's ways that are longer than 3 m."""
     ways: list[Footway] = []
-    lanes = list(layout.lanes.values())
-    middles = np.concatenate([np.zeros((0, 2)), *(lane.center[:, :2] for lane in lanes)])
-    half = np.concatenate([np.zeros(0), *(np.full(len(lane.center), 0.5 * lane.width) for lane in lanes)])
+    tree, half = _lane_tree(layout)
     for points in layout.walkways:
         points = np.asarray(points, float)
         points = points[np.concatenate([[True], np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-3])]
@@ -95,19 +94,22 @@ def footways_of(layout: Layout) -> list[Footway]:
         along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         if along[-1] > 3.0:
             way = Footway(points, along)
-            ways.append(Footway(points, along, _in_lanes(way, middles, half)))
+            ways.append(Footway(points, along, _in_lanes(way, tree, half)))
     return ways
 
 
-def _in_lanes(way: Footway, middles: np.ndarray, half: np.ndarray) -> tuple[tuple[float, float], ...]:
+def _lane_tree(layout: Layout) -> tuple[cKDTree, np.ndarray]:
+    """The middles of all lanes, and half a lane's width (m) for each point."""
+    lanes = list(layout.lanes.values())
+    middles = np.concatenate([lane.center[:, :2] for lane in lanes])
+    return cKDTree(middles), np.concatenate([np.full(len(lane.center), 0.5 * lane.width) for lane in lanes])
+
+
+def _in_lanes(way: Footway, tree: cKDTree, half: np.ndarray) -> tuple[tuple[float, float], ...]:
     s = np.arange(0.0, way.length + 0.5, 0.5)
     places = np.column_stack([np.interp(s, way.along, way.points[:, axis]) for axis in (0, 1)])
-    low, high = places.min(axis=0) - 6.0, places.max(axis=0) + 6.0
-    near = ((middles > low) & (middles < high)).all(axis=1)
-    if not near.any():
-        return ()
-    inside = (np.linalg.norm(places[:, None] - middles[near][None], axis=2) < half[near] + 0.3).any(axis=1)
-    edges = np.diff(np.concatenate([[0], inside.astype(np.int64), [0]]))
+    distance, nearest = tree.query(places)
+    edges = np.diff(np.concatenate([[0], (distance < half[nearest] + 0.3).astype(np.int64), [0]]))
     begins, ends = s[np.flatnonzero(edges == 1)], s[np.flatnonzero(edges == -1) - 1]
     return tuple((float(a) - 0.4, float(b) + 0.4) for a, b in zip(begins, ends, strict=True))
 
@@ -146,11 +148,9 @@ def _nearest(ways: list[Footway], place: np.ndarray) -> tuple[int, float] | None
 
 def unmarked_passages(layout: Layout, ways: list[Footway]) -> list[Passage]:
     """Places away from crossings where a road lies between two ways: where people cross although nothing says so."""
-    lanes = list(layout.lanes.values())
-    if not lanes or len(ways) < 2:
+    if len(ways) < 2:
         return []
-    middles = np.concatenate([lane.center[::2, :2] for lane in lanes])
-    half = np.concatenate([np.full(len(lane.center[::2]), 0.5 * lane.width) for lane in lanes])
+    tree, half = _lane_tree(layout)
     crossings = [0.5 * (np.asarray(c.start, float) + np.asarray(c.end, float)) for c in layout.crossings.values()]
     found = []
     for k, way in enumerate(ways):
@@ -168,11 +168,8 @@ def unmarked_passages(layout: Layout, ways: list[Footway]) -> list[Passage]:
             ox, oy, _ = ways[other[1]].at(t, 0.0)
             share = np.linspace(0.0, 1.0, int(other[0] / 0.25) + 1)
             line = np.column_stack([x + share * (ox - x), y + share * (oy - y)])
-            near = np.abs(middles - line[len(line) // 2]).max(axis=1) < other[0] + 4.0
-            if not near.any():
-                continue
-            off = np.linalg.norm(line[:, None] - middles[near][None], axis=2) - half[near]
-            on_road = np.flatnonzero((off < _BESIDE_LANE).any(axis=1))
+            distance, nearest = tree.query(line)
+            on_road = np.flatnonzero(distance < half[nearest] + _BESIDE_LANE)
             if len(on_road) and on_road[0] > 0 and on_road[-1] < len(line) - 1:
                 wait, leave = line[on_road[0]], line[on_road[-1]]
                 places = (float(wait[0]), float(wait[1])), (float(leave[0]), float(leave[1]))
@@ -183,6 +180,8 @@ def unmarked_passages(layout: Layout, ways: list[Footway]) -> list[Passage]:
 def is_barred(passage: Passage, model: Model, x: float, y: float, yaw: float) -> bool:
     """Whether a thing that stands comes near the line over a road or the first metres before and behind it."""
     (ax, ay), (bx, by) = passage.wait, passage.leave
+    if math.hypot(0.5 * (ax + bx) - x, 0.5 * (ay + by) - y) > 0.5 * passage.length + 5.0 + math.hypot(*model.size[:2]):
+        return False
     ux, uy = (bx - ax) / passage.length, (by - ay) / passage.length
     c, s = math.cos(yaw), math.sin(yaw)
     for along in np.arange(-4.0, passage.length + 4.0, 0.4):

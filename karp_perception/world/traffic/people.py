@@ -203,7 +203,7 @@ class People:
             face(w, w.x - x, w.y - y, dt)
         for w in self.walkers:
             if w.leader is not None:
-                self._follow(w, dt)
+                self._follow(w, dt, driving)
         if gone:
             self.walkers = [w for w in self.walkers if w not in gone and w.leader not in gone]
         if len(self.walkers) < self._count * (1.0 - _STANDING) - 4 and len(self.ways):
@@ -345,7 +345,7 @@ class People:
         given = crossing.priority or crossing.signal is not None
         return driving.crossing_is_clear(passage.crossing, duration, given)
 
-    def _follow(self, w: Walker, dt: float) -> None:
+    def _follow(self, w: Walker, dt: float, driving: Driving) -> None:
         leader = w.leader
         assert leader is not None
         x, y = beside(leader, w.offset)
@@ -353,6 +353,9 @@ class People:
         distance = math.hypot(dx, dy)
         most = _CATCHING_UP * leader.pace * dt
         share = min(1.0, most / distance) if distance > 1e-9 else 0.0
+        on_road = w.stage == Stage.CROSSING and distance > 0.05
+        if on_road and driving.blocks(w.x, w.y, dx / distance, dy / distance):
+            share = 0.0
         if leader.v < 0.05 and distance < 0.3:
             share = 0.0
         w.x, w.y = w.x + share * dx, w.y + share * dy

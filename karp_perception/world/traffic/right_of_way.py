@@ -43,7 +43,7 @@ def list_users(fleet, roads, users, place, count):
 
 
 @njit(cache=True, nogil=True)
-def find_barriers(fleet, roads, lights, people):
+def find_barriers(fleet, roads, obstacles, lights, people):
     """Sets `barrier`: the first line at which each vehicle has to stop, for a light or for people who cross.
 
     `lights`: (S,) GREEN, YELLOW or RED. `people`: (C,) 1 where vehicles are to wait for people who want to cross, 2
@@ -55,6 +55,9 @@ def find_barriers(fleet, roads, lights, people):
             continue
         front, v = fleet.q[i] + fleet.nose[i], fleet.v[i]
         horizon = 0.5 * v * v / 1.5 + 20.0
+        lead = fleet.lead[i]  # of the step before, as are its rows: an obstacle that drives my way
+        ahead = obstacles.ux[lead] * math.cos(fleet.yaw[i]) + obstacles.uy[lead] * math.sin(fleet.yaw[i])
+        queue = lead >= 0 and obstacles.thing[lead] == 0 and ahead > 0.3
         for k in range(fleet.count[i]):
             if fleet.start[i, k + 1] < front - 8.0:
                 continue
@@ -68,7 +71,7 @@ def find_barriers(fleet, roads, lights, people):
                     continue
                 braking = 0.5 * v * v / max(line - front, 0.1)
                 beyond = fleet.start[i, k] + roads.crossing_end[c] + fleet.tail[i] + 1.0
-                if fleet.gap_speed[i] < 1.0 and front + fleet.gap[i] < beyond and braking <= 3.0:
+                if fleet.gap_speed[i] < 1.0 and front + fleet.gap[i] < beyond and braking <= 3.0 and queue:
                     fleet.barrier[i] = min(fleet.barrier[i], line)  # no room behind it: one does not stand on it
                 if asked == 0:
                     continue

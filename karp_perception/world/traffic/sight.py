@@ -136,6 +136,8 @@ def first_ahead(fleet, roads, obstacles, i, goal, horizon, ignored):
             # Closer to those that drive alongside or come the other way: they keep their lane as one does oneself.
             parallel = o.thing[j] == 0 and abs(o.ux[j] * tx + o.uy[j] * ty) > _PARALLEL
             kept = near_side if parallel else side
+            if o.thing[j] == 0 and o.ux[j] * tx + o.uy[j] * ty < -0.3:
+                kept = half + _PASSING_SIDE
             if gives_room and o.ux[j] * tx + o.uy[j] * ty < -0.7:
                 k = lane_at(fleet, i, q + s)
                 bent = abs(curvature_on(roads, fleet.path[i, k], q + s - fleet.start[i, k]))

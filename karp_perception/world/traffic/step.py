@@ -47,7 +47,7 @@ def step_fleet(
     """Moves all vehicles by `dt` s; `turn` counts the calls, so that each driver thinks of changing now and then."""
     gather(obstacles, fleet, others)
     list_users(fleet, roads, users, place, count)
-    find_barriers(fleet, roads, lights, people)
+    find_barriers(fleet, roads, obstacles, lights, people)
     every = max(1, round(0.5 / dt))
     for i in range(len(fleet.alive)):
         if not fleet.alive[i] or fleet.driven[i]:
