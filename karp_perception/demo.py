@@ -41,7 +41,7 @@ _STACK_INPUTS = {**_SENSORS, "route": "/route", "speed_limit": "/speed_limit"}
 _RECORDED = [
     *_STACK_INPUTS.values(), "/tf", "/tf_static", "/world/truth/*", "/stack/output/*", "/diagnostics",
 ]  # fmt: skip
-_READY_S = 120.0  # for the nodes to come up; where nothing is compiled yet the world takes a minute
+_READY_S = 600.0  # for the nodes to come up; where nothing is compiled yet the world takes minutes
 _WAIT_FOR_COMMAND_S = 5.0  # far longer than an answer takes: what comes later than that does not come
 _INPUT_TIMEOUT_S = 30.0  # between two frames: the stack's own clock runs on while the world computes
 _QUIET_S = 1.5  # for the last frames to come through after the world is done

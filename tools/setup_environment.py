@@ -186,7 +186,20 @@ def set_up(system_ros: bool, stamp: dict) -> bool:
     with Step("karp_perception"):
         pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT)
         link_data_files()
+    with Step("the world's code") as step:
+        step.show("compiling it, a minute or two, once")
+        compile_world(notes)
     return complete
+
+
+def compile_world(notes: list[str]) -> None:
+    """Has numba compile what the embedded world runs, so that nobody waits for it later."""
+    done = subprocess.run(
+        [VENV_PYTHON, "-m", "karp_perception.world.warm_up"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        notes.append(f"the world's code was not compiled ahead ({last}): the first drive takes longer")
 
 
 def create_environment(system_ros: bool, recreate: bool) -> bool:

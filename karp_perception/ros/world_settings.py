@@ -67,7 +67,7 @@ def make_world(settings: WorldNodeSettings) -> World:
         world = _staged(settings, world_settings)
     else:
         world = EmbeddedWorld(Setup(family=settings.family), settings.rig, world_settings, settings.seed)
-    # Whatever has to be compiled (on a fresh machine) is, before anybody takes the first frame for a running world.
+    # What of this rig has yet to be compiled is, before anybody takes the first frame for a running world.
     world.truth()
     world.tick()
     world.reset(settings.seed)
