@@ -22,6 +22,9 @@ _CAUTION = {
 }
 
 
+_EASING = 1.0  # m/s² of braking that is left over from what has gone
+
+
 @dataclass(frozen=True)
 class DecisionSettings(Settings):
     """Where one decision ends and the next begins."""
@@ -96,6 +99,9 @@ def choose(
     if len(noticed) == 0:
         if slows and speed > limit:
             return Decision(DecisionKind.SLOW, f"SLOW to the speed limit of {limit:.1f} m/s"), None
+        easing = len(profile.acceleration) > 1 and profile.acceleration[0] < min(-_EASING, profile.acceleration[1])
+        if slows and easing:
+            return Decision(DecisionKind.SLOW, "SLOW, path free, easing off the brakes"), None
         if slows:
             return Decision(DecisionKind.SLOW, f"SLOW for the bend ahead, to {speed - loss:.1f} m/s"), None
         return Decision(DecisionKind.CRUISE, f"CRUISE, path free, up to {limit:.1f} m/s"), None
