@@ -21,6 +21,7 @@ _ENDING = 250.0  # m before the end of a lane that does not go on, from where it
 _KEEP_RIGHT = 0.15  # m/s² by which the right lane is preferred
 _PASSING_ROOM = 0.9  # m between a bicycle and whoever passes it
 _FIXED_ROOM = 0.3  # m between what stands and whoever passes it
+_BEFORE_STOPS = 15.0  # m that one is back in line before whatever one may have to stop for
 _OVERFLOW = 0.9  # m by which one may leave one's lane to pass a bicycle
 _NEAR, _STEP_OVER = 6.0, 2.2  # m, s of its speed: how far ahead a bicycle is when one pulls out
 
@@ -181,6 +182,25 @@ def courtesy_gap(fleet, roads, users, place, count, i):
 
 
 @njit(cache=True, nogil=True)
+def _nothing_to_stop_for(fleet, roads, i, k, reach):
+    """Whether no light, crossing or other lane's way lies on the next `reach` m of a way, from its k-th lane on."""
+    front, rear = fleet.q[i] + reach, fleet.q[i] + fleet.nose[i] - fleet.tail[i]
+    for m in range(k, fleet.count[i]):
+        start, lane = fleet.start[i, m], fleet.path[i, m]
+        if start > front:
+            break
+        if roads.signal[lane] >= 0 and fleet.start[i, m + 1] < front:
+            return False
+        for c in range(roads.crossing_first[lane], roads.crossing_first[lane + 1]):
+            if rear < start + roads.crossing_stop[c] < front:
+                return False
+        for c in range(roads.conflict_first[lane], roads.conflict_first[lane + 1]):
+            if start + roads.conflict_from[c] < front and start + roads.conflict_to[c] > rear:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def pass_within_lane(fleet, roads, obstacles, i):
     """Decides whether vehicle i goes round the bicycle (or standing thing) ahead by leaving its line; sets its goal.
 
@@ -226,14 +246,8 @@ def pass_within_lane(fleet, roads, obstacles, i):
     needed = fleet.gap[i] + max(fleet.gap_speed[i], 0.0) * time + fleet.tail[i] + 12.0
     if fleet.q[i] + fleet.nose[i] + needed > min(fleet.barrier[i], fleet.hold[i], fleet.start[i, fleet.count[i]]):
         return
-    for m in range(k, fleet.count[i]):
-        if fleet.start[i, m] > fleet.q[i] + needed:
-            break
-        for c in range(roads.conflict_first[fleet.path[i, m]], roads.conflict_first[fleet.path[i, m] + 1]):
-            z0 = fleet.start[i, m] + roads.conflict_from[c]
-            z1 = fleet.start[i, m] + roads.conflict_to[c]
-            if z0 < fleet.q[i] + needed and z1 > fleet.q[i] - fleet.tail[i]:
-                return
+    if not _nothing_to_stop_for(fleet, roads, i, k, needed + _BEFORE_STOPS):
+        return
     _, _, _, side = first_ahead(fleet, roads, o, i, fleet.line[i], fleet.gap[i] + 5.0, -1)
     goal = side + o.half_width[lead] + fleet.half_width[i] + (_PASSING_ROOM if thing == 1 else _FIXED_ROOM)
     goal = max(goal, fleet.line[i])
@@ -241,6 +255,8 @@ def pass_within_lane(fleet, roads, obstacles, i):
     over = goal + fleet.half_width[i] - edge
     if over > _OVERFLOW and roads.left[lane] < 0:
         return
+    if over > 0.1 and thing == 1 and fleet.gap_speed[i] < 1.0:
+        return  # it waits for something: so does one behind it, rather than in the way of others
     if over > edge:
         return
     gap, speed, _, _ = first_ahead(fleet, roads, o, i, goal, needed + time * 25.0, lead)
