@@ -246,7 +246,7 @@ class People:
                     return True
         if self._strays[w.way] and self._rng.random() < _STRAYS * self._settings.jaywalking * dt:
             near = [p for p in self._strays[w.way] if abs(p.s - w.s) < 4.0]
-            if near and w.size < 3:
+            if near and w.size == 1:
                 self._take(w, near[0])
         return True
 
@@ -348,7 +348,9 @@ class People:
     def _follow(self, w: Walker, dt: float, driving: Driving) -> None:
         leader = w.leader
         assert leader is not None
-        x, y = beside(leader, w.offset)
+        # Towards and away from a road in single file: beside the leader may be on it.
+        file = leader.stage in (Stage.TO_KERB, Stage.BEYOND)
+        x, y = beside(leader, (-0.75 - abs(w.offset[1]), 0.0) if file else w.offset)
         dx, dy = x - w.x, y - w.y
         distance = math.hypot(dx, dy)
         most = _CATCHING_UP * leader.pace * dt
