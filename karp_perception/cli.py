@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from karp_perception.pipeline import PipelineSettings
 
+_MANY_CASES = 30  # more than a person reads through
+
 app = typer.Typer(
     help="Cameras and lidar to objects, a path and a decision.",
     no_args_is_help=True,
@@ -278,10 +280,15 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def _print_drives(summary: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("case", "contact km/h", "gap m", "brake m/s²", "jerk m/s³", "verdict")
-    for row in summary["rows"]:
+    case = Column("case", overflow="fold", min_width=24)
+    table = Table(case, "contact km/h", "gap m", "brake m/s²", "jerk m/s³", "verdict")
+    rows = summary["rows"]
+    if len(rows) > _MANY_CASES:
+        print("failed cases (the others are in summary.json and report.html):")
+        rows = [row for row in rows if not row["passed"]]
+    for row in rows:
         keys = ("contact_speed_kmh", "min_gap_m", "max_deceleration", "max_jerk")
         failed = [f"{check['name']} ({check['found']})" for check in row["checks"] if not check["passed"]]
         verdict = "passed" if row["passed"] else "failed: " + ", ".join(failed)
