@@ -282,8 +282,8 @@ def _print_drives(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    case = Column("case", overflow="fold", min_width=24)
-    table = Table(case, "contact km/h", "gap m", "brake m/s²", "jerk m/s³", "verdict")
+    case, verdict = Column("case", overflow="fold", min_width=24), Column("verdict", overflow="fold")
+    table = Table(case, "hit", "gap", "brake", "jerk", verdict, caption="km/h, m, m/s², m/s³")
     rows = summary["rows"]
     if len(rows) > _MANY_CASES:
         print("failed cases (the others are in summary.json and report.html):")
@@ -291,8 +291,8 @@ def _print_drives(summary: dict[str, Any]) -> None:
     for row in rows:
         keys = ("contact_speed_kmh", "min_gap_m", "max_deceleration", "max_jerk")
         failed = [f"{check['name']} ({check['found']})" for check in row["checks"] if not check["passed"]]
-        verdict = "passed" if row["passed"] else "failed: " + ", ".join(failed)
-        table.add_row(row["case"], *("-" if row[key] is None else str(row[key]) for key in keys), verdict)
+        outcome = "passed" if row["passed"] else "failed: " + ", ".join(failed)
+        table.add_row(row["case"], *("-" if row[key] is None else str(row[key]) for key in keys), outcome)
     Console().print(table)
     print(
         f"{summary['passed']} of {summary['cases']} cases of {summary['scenarios']} scenarios passed, "
