@@ -13,13 +13,15 @@ from karp_perception.core import InvalidInput
 _SLOTS = 4  # frames under way: one used, one waiting, one being filled, one to spare
 _SLOT_BYTES = 256 << 20  # reserved, not used: six large images and a cloud of a million points take 60 MB
 _ALIGNMENT = 64  # of arrays, a cache line
+_COPIED_BYTES = 64 << 10  # poses, routes and boxes, which outlive their frame in trackers and odometry: see `put`
 
 
 class FrameRing:
     """Objects with large arrays from one process to another.
 
-    The arrays of an object (pickle's out-of-band buffers, PEP 574) are copied into a slot once; the receiver's arrays
-    are views of it. Whoever sends must not reuse a slot before the receiver has given it back.
+    The large arrays of an object (pickle's out-of-band buffers, PEP 574) are copied into a slot once; the receiver's
+    are views of it, valid until the slot is given back: whoever sends reuses it then. Small arrays are the receiver's
+    own and stay as they are for as long as it keeps them.
     """
 
     slots = _SLOTS
@@ -43,7 +45,15 @@ class FrameRing:
     def put(self, slot: int, content: Any) -> bytes:
         """Store an object; the header is for `take` in the other process. Raises InvalidInput for one too large."""
         buffers: list[pickle.PickleBuffer] = []
-        body = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+
+        def keep_apart(buffer: pickle.PickleBuffer) -> bool:
+            """Whether the buffer goes into the pickle itself (true) or into the slot."""
+            if buffer.raw().nbytes < _COPIED_BYTES:
+                return True
+            buffers.append(buffer)
+            return False
+
+        body = pickle.dumps(content, protocol=5, buffer_callback=keep_apart)
         places: list[tuple[int, int]] = []
         at = slot * _SLOT_BYTES
         for buffer in buffers:
