@@ -10,9 +10,10 @@ import cv2
 from karp_perception.core import EgoState, Objects
 from karp_perception.core.plans import Decision, DecisionKind, Plan, Trajectory
 from karp_perception.core.stopwatch import Stopwatch
-from karp_perception.evaluation.labelled_frame import load_labelled_frame, score_labelled_frame
+from karp_perception.evaluation.frame_score import score_labelled_frame
 from karp_perception.pipeline import Perceiver, PipelineSettings, Result
 from karp_perception.records import boxes_record, versions, write_json
+from karp_perception.sensing.labelled_frame import load_labelled_frame
 
 
 def detect(

@@ -15,8 +15,8 @@ import pytest
 from tiny_world import TinyPlaces, TinyWorld
 
 from karp_perception.core import ConfigurationError
-from karp_perception.evaluation.labelled_frame import load_labelled_frame
 from karp_perception.sensing.bags import BagReader
+from karp_perception.sensing.labelled_frame import load_labelled_frame
 from karp_perception.world.dataset import DatasetSettings, frame_folder, run
 from karp_perception.world.frame_files import write_frame
 from karp_perception.world.recording import record_drive

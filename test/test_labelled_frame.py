@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from karp_perception.core import Boxes, CameraFrame, LidarSweep, SensorFrame
-from karp_perception.evaluation.labelled_frame import LabelledFrame, score_labelled_frame
+from karp_perception.evaluation.frame_score import score_labelled_frame
+from karp_perception.sensing.labelled_frame import LabelledFrame
 
 
 def boxes(*rows: tuple[float, float, int, float]) -> Boxes:

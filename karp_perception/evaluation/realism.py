@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karp_perception.core import Boxes, ConfigurationError, LidarSweep
-from karp_perception.evaluation.labelled_frame import LabelledFrame, load_labelled_frame
 from karp_perception.evaluation.restaging import paired, restage
 from karp_perception.evaluation.sweep_statistics import Quantity, Scan, View, statistics
+from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 from karp_perception.world.sensors.lidar_models import LidarModel, lidar_named
 
 if TYPE_CHECKING:

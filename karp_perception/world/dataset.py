@@ -1,7 +1,7 @@
 """`karp world`: data sets from the embedded world, as labelled frames or as recordings.
 
     DIR/manifest.json         what the data set was made with
-    DIR/frames/000123/        a frame, as `evaluation.labelled_frame` reads it
+    DIR/frames/000123/        a frame, as `sensing.labelled_frame` reads it
     DIR/bags/000004/          a recorded drive
 
 A frame depends on its number and the manifest alone: not on how many processes made it, nor on what was there before.

@@ -1,4 +1,4 @@
-"""A frame of a world as a folder that `evaluation.labelled_frame` reads: frame.json, points.bin, images and more."""
+"""A frame of a world as a folder that `sensing.labelled_frame` reads: frame.json, points.bin, images and more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from karp_perception.core import CameraFrame, DistortionModel, SensorFrame, class_name
-from karp_perception.evaluation.labelled_frame import ALL_AROUND
+from karp_perception.sensing.labelled_frame import ALL_AROUND
 from karp_perception.world.interface import Truth
 
 FRAME = "base_link: x forward, y left, z up, origin on the ground"

@@ -10,6 +10,7 @@ import numpy as np
 from karp_perception.core import Boxes, EgoState, SensorFrame
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.geometry import invert_pose
+from karp_perception.sensing.labelled_frame import LabelledFrame
 from karp_perception.world.interface import Truth, World
 from karp_perception.world.route_driver import RouteDriver
 
@@ -130,6 +131,20 @@ class WorldFrames:
     def __iter__(self) -> Iterator[tuple[SensorFrame, Truth]]:
         """All frames in order, without end."""
         return self.from_drive(0)
+
+
+def labelled(sensors: SensorFrame, truth: Truth) -> LabelledFrame:
+    """A frame of a world with its truth: labels all around, hidden objects included."""
+    return LabelledFrame(
+        sensors,
+        truth.boxes,
+        truth.points_inside,
+        np.zeros((0, 3)),
+        sector=False,
+        object_id=truth.object_id,
+        visibility=truth.visibility,
+        masks=truth.masks,
+    )
 
 
 def surroundings(world: World) -> tuple[EgoState, Boxes]:

@@ -1,4 +1,4 @@
-"""One labelled sensor frame on disk: reading it, and scoring what was found against its labels.
+"""A sensor frame with its truth: what a detector is trained on and measured with, and how it lies on disk.
 
 A folder holds `frame.json` (calibration, boxes, all in `base_link`), `points.bin` (N x 4 little-endian float32: x y z
 intensity) and the images it names. Any of the sensors may be absent. Recorded frames often know no more; what more may
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,9 @@ from karp_perception.core import (
     EgoState,
     InvalidInput,
     LidarSweep,
-    ObjectClass,
     SensorFrame,
     class_from_name,
 )
-from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
-from karp_perception.core.geometry import invert_pose, project_points, transform_points
 
 ALL_AROUND = "all around"
 """What `labels` says in frame.json where they cover every direction, however many cameras there are."""
@@ -49,9 +46,12 @@ class LabelledFrame:
         labels: scores 1; label UNKNOWN for classes that are none of ours; velocity NaN where the file does not tell.
         points_inside: (N,) lidar points in each label, counted.
         unlabelled: (M, 3) x, y, radius (m) of places with real objects that carry no label: neither hit nor false
-        alarm. sector: whether labels cover the cameras' views only (frames with one camera) instead of all around.
+            alarm.
+        sector: whether labels cover the cameras' views only (frames with one camera) instead of all around.
         object_id: (N,) the same for an object throughout a drive, None where the file does not tell.
         visibility: (N,) share of an object that is not hidden, 0..1; None where the file does not tell.
+        weight: (N,) how far each label is to be believed, 0..1 (labels that a network made); None for certain ones.
+        masks: by camera: (H, W) int32, the object_id that each pixel shows, 0 for the rest; empty where nobody knows.
     """
 
     sensors: SensorFrame
@@ -61,22 +61,14 @@ class LabelledFrame:
     sector: bool
     object_id: np.ndarray | None = None
     visibility: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Group:
-    """Classes that are scored together, within a range."""
-
-    labels: frozenset[int]
-    max_distance: float
-    min_points: int = 10
-
-
-GROUPS: Mapping[str, Group] = {
-    "vehicles": Group(VEHICLES, 40.0),
-    "pedestrians": Group(frozenset({int(ObjectClass.PEDESTRIAN)}), 30.0),
-    "two_wheelers": Group(frozenset(TWO_WHEELERS), 30.0),
-}
+    def with_labels(self, rows: np.ndarray) -> LabelledFrame:
+        """The same frame with some of its labels only: a mask or indices."""
+        columns = {name: getattr(self, name) for name in ("object_id", "visibility", "weight")}
+        chosen = {name: None if column is None else column[rows] for name, column in columns.items()}
+        return replace(self, labels=self.labels[rows], points_inside=self.points_inside[rows], **chosen)
 
 
 def load_labelled_frame(folder: Path) -> LabelledFrame:
@@ -151,88 +143,3 @@ def _labels(entries: list[Mapping[str, Any]]) -> Boxes:
         [int(class_from_name(e["label"])) for e in entries],
         np.ones(n),
     )
-
-
-def score_labelled_frame(frame: LabelledFrame, detections: Boxes, obstacles: Boxes) -> dict[str, Any]:
-    """How well detections and obstacles fit the labels.
-
-    For each group, over its labels with enough lidar points in range (and in view, where labels cover only that): hits
-    are detections of a class of the group within 2 m of a label in bird's eye, each label taken once, best score
-    first; other detections in range are false alarms, unless they lie on a label that does not count or on an
-    unlabelled object. `obstacles.covered` is the share of all counted labels that touch an obstacle, which has no
-    class.
-    """
-    result: dict[str, Any] = {}
-    counted_any = np.zeros(len(frame.labels), bool)
-    for name, group in GROUPS.items():
-        of_group = np.isin(frame.labels.label, list(group.labels))
-        counted = of_group & _in_scope(frame, frame.labels.center, group.max_distance)
-        counted &= frame.points_inside >= group.min_points
-        counted_any |= counted
-        found = detections[np.isin(detections.label, list(group.labels))]
-        found = found[_in_scope(frame, found.center, group.max_distance)]
-        result[name] = _score_group(frame, counted, found)
-    covered = _covered(frame.labels[counted_any], obstacles)
-    share = round(float(covered.mean()), 4) if len(covered) else None
-    result["obstacles"] = {"labels": len(covered), "covered": share, "count": len(obstacles)}
-    return result
-
-
-def _score_group(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> dict[str, Any]:
-    match_m = 2.0
-    labels = frame.labels
-    free = np.ones(len(labels), bool)
-    hits, errors, false_alarms = 0, [], 0
-    for i in np.argsort(-found.score, kind="stable"):
-        distance = np.linalg.norm(labels.center[:, :2] - found.center[i, :2], axis=1)
-        candidates = np.where(counted & free, distance, np.inf)
-        best = int(np.argmin(candidates)) if len(candidates) else -1
-        if best >= 0 and candidates[best] <= match_m:
-            free[best] = False
-            hits += 1
-            errors.append(float(distance[best]))
-        else:
-            excused = bool((distance[~counted] <= match_m).any())
-            near = np.linalg.norm(frame.unlabelled[:, :2] - found.center[i, :2], axis=1) <= frame.unlabelled[:, 2]
-            false_alarms += not (excused or near.any())
-    n = int(counted.sum())
-    return {
-        "labels": n,
-        "hits": hits,
-        "false_alarms": false_alarms,
-        "recall": round(hits / n, 4) if n else None,
-        "precision": round(hits / (hits + false_alarms), 4) if hits + false_alarms else None,
-        "center_error_m": round(float(np.median(errors)), 4) if errors else None,
-    }
-
-
-def _in_scope(frame: LabelledFrame, centers: np.ndarray, max_distance: float) -> np.ndarray:
-    """(N,) mask: within range, and in the view of a camera where labels end there."""
-    near = np.linalg.norm(centers[:, :2], axis=1) <= max_distance
-    if not frame.sector:
-        return near
-    seen = np.zeros(len(centers), bool)
-    for camera in frame.sensors.cameras.values():
-        pixels, depth = project_points(transform_points(invert_pose(camera.T_base_camera), centers), camera.intrinsics)
-        height, width = camera.image.shape[:2]
-        with np.errstate(invalid="ignore"):
-            seen |= (depth > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
-    return near & seen
-
-
-def _covered(labels: Boxes, obstacles: Boxes) -> np.ndarray:
-    """(N,) mask: does the footprint of a label touch that of an obstacle (by OpenCV's rotated rectangles)."""
-    covered = np.zeros(len(labels), bool)
-    rectangles = [_rectangle(obstacles, j) for j in range(len(obstacles))]
-    for i in range(len(labels)):
-        reach = 0.5 * np.linalg.norm(labels.size[i, :2]) + 0.5 * np.linalg.norm(obstacles.size[:, :2], axis=1)
-        close = np.linalg.norm(obstacles.center[:, :2] - labels.center[i, :2], axis=1) <= reach
-        label = _rectangle(labels, i)
-        covered[i] = any(cv2.rotatedRectangleIntersection(label, rectangles[j])[0] for j in np.flatnonzero(close))
-    return covered
-
-
-def _rectangle(boxes: Boxes, i: int) -> tuple[tuple[float, float], tuple[float, float], float]:
-    x, y = map(float, boxes.center[i, :2])
-    length, width = map(float, boxes.size[i, :2])
-    return (x, y), (length, width), float(np.degrees(boxes.yaw[i]))

@@ -1,0 +1,116 @@
+"""Scoring of what was found in a labelled frame against its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from karp_perception.core import Boxes, ObjectClass
+from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
+from karp_perception.core.geometry import invert_pose, project_points, transform_points
+from karp_perception.sensing.labelled_frame import LabelledFrame
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes that are scored together, within a range."""
+
+    labels: frozenset[int]
+    max_distance: float
+    min_points: int = 10
+
+
+GROUPS: Mapping[str, Group] = {
+    "vehicles": Group(VEHICLES, 40.0),
+    "pedestrians": Group(frozenset({int(ObjectClass.PEDESTRIAN)}), 30.0),
+    "two_wheelers": Group(frozenset(TWO_WHEELERS), 30.0),
+}
+
+
+def score_labelled_frame(frame: LabelledFrame, detections: Boxes, obstacles: Boxes) -> dict[str, Any]:
+    """How well detections and obstacles fit the labels.
+
+    For each group, over its labels with enough lidar points in range (and in view, where labels cover only that): hits
+    are detections of a class of the group within 2 m of a label in bird's eye, each label taken once, best score
+    first; other detections in range are false alarms, unless they lie on a label that does not count or on an
+    unlabelled object. `obstacles.covered` is the share of all counted labels that touch an obstacle, which has no
+    class.
+    """
+    result: dict[str, Any] = {}
+    counted_any = np.zeros(len(frame.labels), bool)
+    for name, group in GROUPS.items():
+        of_group = np.isin(frame.labels.label, list(group.labels))
+        counted = of_group & in_scope(frame, frame.labels.center, group.max_distance)
+        counted &= frame.points_inside >= group.min_points
+        counted_any |= counted
+        found = detections[np.isin(detections.label, list(group.labels))]
+        found = found[in_scope(frame, found.center, group.max_distance)]
+        result[name] = _score_group(frame, counted, found)
+    covered = _covered(frame.labels[counted_any], obstacles)
+    share = round(float(covered.mean()), 4) if len(covered) else None
+    result["obstacles"] = {"labels": len(covered), "covered": share, "count": len(obstacles)}
+    return result
+
+
+def _score_group(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> dict[str, Any]:
+    match_m = 2.0
+    labels = frame.labels
+    free = np.ones(len(labels), bool)
+    hits, errors, false_alarms = 0, [], 0
+    for i in np.argsort(-found.score, kind="stable"):
+        distance = np.linalg.norm(labels.center[:, :2] - found.center[i, :2], axis=1)
+        candidates = np.where(counted & free, distance, np.inf)
+        best = int(np.argmin(candidates)) if len(candidates) else -1
+        if best >= 0 and candidates[best] <= match_m:
+            free[best] = False
+            hits += 1
+            errors.append(float(distance[best]))
+        else:
+            excused = bool((distance[~counted] <= match_m).any())
+            near = np.linalg.norm(frame.unlabelled[:, :2] - found.center[i, :2], axis=1) <= frame.unlabelled[:, 2]
+            false_alarms += not (excused or near.any())
+    n = int(counted.sum())
+    return {
+        "labels": n,
+        "hits": hits,
+        "false_alarms": false_alarms,
+        "recall": round(hits / n, 4) if n else None,
+        "precision": round(hits / (hits + false_alarms), 4) if hits + false_alarms else None,
+        "center_error_m": round(float(np.median(errors)), 4) if errors else None,
+    }
+
+
+def in_scope(frame: LabelledFrame, centers: np.ndarray, max_distance: float) -> np.ndarray:
+    """(N,) mask: within range, and in the view of a camera where labels end there."""
+    near = np.linalg.norm(centers[:, :2], axis=1) <= max_distance
+    if not frame.sector:
+        return near
+    seen = np.zeros(len(centers), bool)
+    for camera in frame.sensors.cameras.values():
+        pixels, depth = project_points(transform_points(invert_pose(camera.T_base_camera), centers), camera.intrinsics)
+        height, width = camera.image.shape[:2]
+        with np.errstate(invalid="ignore"):
+            seen |= (depth > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
+    return near & seen
+
+
+def _covered(labels: Boxes, obstacles: Boxes) -> np.ndarray:
+    """(N,) mask: does the footprint of a label touch that of an obstacle (by OpenCV's rotated rectangles)."""
+    covered = np.zeros(len(labels), bool)
+    rectangles = [_rectangle(obstacles, j) for j in range(len(obstacles))]
+    for i in range(len(labels)):
+        reach = 0.5 * np.linalg.norm(labels.size[i, :2]) + 0.5 * np.linalg.norm(obstacles.size[:, :2], axis=1)
+        close = np.linalg.norm(obstacles.center[:, :2] - labels.center[i, :2], axis=1) <= reach
+        label = _rectangle(labels, i)
+        covered[i] = any(cv2.rotatedRectangleIntersection(label, rectangles[j])[0] for j in np.flatnonzero(close))
+    return covered
+
+
+def _rectangle(boxes: Boxes, i: int) -> tuple[tuple[float, float], tuple[float, float], float]:
+    x, y = map(float, boxes.center[i, :2])
+    length, width = map(float, boxes.size[i, :2])
+    return (x, y), (length, width), float(np.degrees(boxes.yaw[i]))
