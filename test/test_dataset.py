@@ -20,7 +20,7 @@ from karp_perception.sensing.labelled_frame import load_labelled_frame
 from karp_perception.world.dataset import DatasetSettings, frame_folder, run
 from karp_perception.world.frame_files import write_frame
 from karp_perception.world.recording import record_drive
-from karp_perception.world.workers import WorkerFailed, run_jobs
+from karp_perception.world.workers import WorkerFailed, job_results, run_jobs
 from karp_perception.world.world_frames import WorldFrames
 
 HERE = Path(__file__).parent
@@ -214,3 +214,20 @@ def test_a_folder_of_another_frame_is_not_mixed_up(tmp_path: Path) -> None:
     (tmp_path / "time.bin").write_bytes(b"\0" * 8)
     with pytest.raises(ValueError, match="a time for each"):
         load_labelled_frame(tmp_path)
+
+
+class Counts:
+    """Makes a job that yields as many values as its number says."""
+
+    def __call__(self):
+        def work(job: int):
+            yield from (10 * job + k for k in range(job))
+
+        return work
+
+
+def test_what_jobs_yield_comes_back_whole_and_in_order_within_a_job() -> None:
+    results = list(job_results(Counts(), [3, 0, 2, 4], 2))
+    for job in (0, 2, 3, 4):
+        assert [value for number, value in results if number == job] == [10 * job + k for k in range(job)]
+    assert len(results) == 9

@@ -6,8 +6,9 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from karp_perception.core.blas import use_one_blas_thread
 from karp_perception.core.errors import KarpError
@@ -34,16 +35,34 @@ def run_jobs(make: Callable[[], Work], jobs: Sequence[int], workers: int, steppe
     Raises WorkerFailed where a job fails. On any way out the processes end at the next pause of their job; they do so
     as well where this process is killed, because their pipe hangs up.
     """
+    with closing(_steps(make, jobs, workers, carry=False)) as steps:
+        for _ in steps:
+            stepped()
+
+
+def job_results(make: Callable[[], Work], jobs: Sequence[int], workers: int) -> Generator[tuple[int, Any], None, None]:
+    """What jobs yield, as (job, value): in order within a job, else as it comes. Arguments and ends as `run_jobs`.
+
+    Values are pickled. A process that is ahead waits, with one value in hand, so that memory stays bounded; close the
+    generator to end the processes.
+    """
+    return _steps(make, jobs, workers, carry=True)
+
+
+def _steps(
+    make: Callable[[], Work], jobs: Sequence[int], workers: int, *, carry: bool
+) -> Generator[tuple[int, Any], None, None]:
     context = multiprocessing.get_context("spawn")
-    waiting, processes = deque(jobs), {}
+    waiting, processes, doing = deque(jobs), {}, {}
     try:
         for _ in range(min(workers, len(jobs))):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, make), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, make, carry), daemon=True)
             processes[ours] = process
             process.start()
             theirs.close()
-            ours.send(waiting.popleft())
+            doing[ours] = waiting.popleft()
+            ours.send(doing[ours])
         busy = set(processes)
         while busy:
             for connection in wait(list(busy)):
@@ -51,9 +70,10 @@ def run_jobs(make: Callable[[], Work], jobs: Sequence[int], workers: int, steppe
                 if kind == "error":
                     raise WorkerFailed(content)
                 if kind == "step":
-                    stepped()
+                    yield doing[connection], content
                 elif waiting:
-                    connection.send(waiting.popleft())
+                    doing[connection] = waiting.popleft()
+                    connection.send(doing[connection])
                 else:
                     busy.discard(connection)
     finally:
@@ -67,7 +87,7 @@ def run_jobs(make: Callable[[], Work], jobs: Sequence[int], workers: int, steppe
                     process.join()
 
 
-def _receive(connection: Connection, process: multiprocessing.process.BaseProcess) -> tuple[str, str]:
+def _receive(connection: Connection, process: multiprocessing.process.BaseProcess) -> tuple[str, Any]:
     try:
         return connection.recv()
     except (EOFError, ConnectionResetError):
@@ -75,7 +95,7 @@ def _receive(connection: Connection, process: multiprocessing.process.BaseProces
         raise WorkerFailed(f"a worker process ended early, exit code {process.exitcode}") from None
 
 
-def _serve(connection: Connection, make: Callable[[], Work]) -> None:
+def _serve(connection: Connection, make: Callable[[], Work], carry: bool) -> None:
     """A worker process: jobs from the connection until the other side hangs up."""
     # Ctrl-C goes to the whole group; the other side ends us by hanging up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,8 +105,8 @@ def _serve(connection: Connection, make: Callable[[], Work]) -> None:
             work = make()
             while True:
                 steps = work(connection.recv())
-                for _ in steps:
-                    connection.send(("step", ""))
+                for value in steps:
+                    connection.send(("step", value if carry else None))
                     if connection.poll():  # nothing is sent during a job: the other side has hung up
                         steps.close()
                         return
