@@ -6,12 +6,13 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-if TYPE_CHECKING:
-    from karp_perception.pipeline import PipelineSettings
+from karp_perception import cli_evaluate
+from karp_perception.cli_options import Backend, Config, Model, settings_of
+from karp_perception.cli_progress import ProgressBar, console
 
 _MANY_CASES = 30  # more than a person reads through
 
@@ -22,16 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-evaluate = typer.Typer(help="How good it is, measured.", no_args_is_help=True)
-app.add_typer(evaluate, name="evaluate")
-
-# typer reads annotations at run time, where Python 3.10 cannot read `X | None` of a typing alias: hence Optional.
-Config = Annotated[Optional[Path], typer.Option(help="Parameter file (the nodes' YAML); see config/karp.yaml.")]  # noqa: UP045
-Model = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Shipped model, or a file; 'none' for the geometric channel alone."),
-]
-Backend = Annotated[Optional[str], typer.Option(help="auto, openvino, onnxruntime or torch.")]  # noqa: UP045
+app.add_typer(cli_evaluate.app, name="evaluate")
 
 
 @app.command()
@@ -50,8 +42,8 @@ def replay(
     from karp_perception.replay import ReplayOptions
     from karp_perception.replay import replay as run
 
-    settings = _settings(config, model, backend, base_frame)
-    with _progress("replaying") as progress:
+    settings = settings_of(config, model, backend, base_frame)
+    with ProgressBar("replaying") as progress:
         summary = run(bag, out, settings, ReplayOptions(video, mcap, max_frames), progress)
     _print_summary(summary)
     print(f"written to {out}: {', '.join(sorted(f.name for f in out.iterdir() if not f.name.startswith('.')))}")
@@ -71,7 +63,7 @@ def detect(
     """One labelled frame: what is found in it and, where it has labels, how well."""
     from karp_perception.detect import detect as run
 
-    content = run(frame, out, _settings(config, model, backend), picture)
+    content = run(frame, out, settings_of(config, model, backend), picture)
     _print_scores(content)
 
 
@@ -101,7 +93,7 @@ def demo(
     """A car drives through a street by the ROS 2 nodes, in closed loop: a table of what happened and a video."""
     from karp_perception.demo import demo as run
 
-    with _progress("demo") as progress:
+    with ProgressBar("demo") as progress:
         run(out, seconds, config, progress)
 
 
@@ -128,8 +120,8 @@ def drive(
     """Closed loop in the embedded world: summary.json with a row a scenario, a report with drawings, a video."""
     from karp_perception.drive.run import DriveOptions, run
 
-    settings = _settings(config, model, backend)
-    with _progress("driving") as progress:
+    settings = settings_of(config, model, backend)
+    with ProgressBar("driving") as progress:
         options = DriveOptions(perception, seed, rig, video)
         summary = run(out, suite or "all", scenario or (), options, workers, settings, progress)
     _print_drives(summary)
@@ -155,35 +147,12 @@ def world(
     from karp_perception.world.dataset import DatasetSettings, families_of, run
 
     settings = DatasetSettings(seed, families_of(families), rig, per_drive, spacing, bags)
-    with _progress("making a world") as progress:
+    with ProgressBar("making a world") as progress:
         done = run(out, frames, settings, workers, progress)
     print(
         f"{done['frames']} frames in {out}: {done['written']} written, {done['kept']} kept, "
         f"{done['frames_per_second']} a second"
     )
-
-
-@evaluate.command()
-def realism(
-    real: Annotated[list[Path], typer.Argument(metavar="FRAME_DIR...", help="Folders of recorded, labelled frames.")],
-    families: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--family", help="Kind of place to compare with; may be repeated. All of them by default."),
-    ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Simulated frames for each sensor.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first of them.")] = 0,
-    lidar: Annotated[Optional[str], typer.Option(help="Sensor of the recordings; else told by each frame.")] = None,  # noqa: UP045
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the rows into this file.")] = None,  # noqa: UP045
-) -> None:
-    """The world's lidar beside recorded frames: points by object, ring and range, ground, heights, intensity."""
-    from rich.console import Console
-
-    from karp_perception.evaluation.realism import run, table
-    from karp_perception.world.dataset import families_of
-
-    found = run(real, families_of(families), frames, seed, lidar, json_file)
-    for name, rows in found.items():
-        Console().print(table(name, rows))
 
 
 def _print_version(asked: bool) -> None:
@@ -206,7 +175,7 @@ def _common(
     from karp_perception.core.blas import use_one_blas_thread
 
     use_one_blas_thread()
-    handler = RichHandler(console=_console(), show_path=False, show_time=False)
+    handler = RichHandler(console=console(), show_path=False, show_time=False)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 
 
@@ -218,43 +187,6 @@ def main() -> None:
         app()
     except KarpError as error:
         _fail(str(error), 2)
-
-
-def _settings(
-    config: Path | None, model: str | None = None, backend: str | None = None, base_frame: str | None = None
-) -> PipelineSettings:
-    from karp_perception.pipeline import PipelineSettings
-
-    settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
-    named = {"detector.model": model, "detector.backend": backend, "sensing.base_frame": base_frame}
-    return settings.with_parameters({name: value for name, value in named.items() if value is not None})
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-class _progress:  # noqa: N801 (used as a function)
-    """A progress bar on stderr; called with the share that is done."""
-
-    def __init__(self, what: str) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_console())
-        self._task = self._bar.add_task(what, total=1.0)
-
-    def __enter__(self) -> _progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, share: float, what: str | None = None) -> None:
-        self._bar.update(self._task, completed=share, **({} if what is None else {"description": what}))
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
