@@ -43,44 +43,75 @@ def score_labelled_frame(frame: LabelledFrame, detections: Boxes, obstacles: Box
     result: dict[str, Any] = {}
     counted_any = np.zeros(len(frame.labels), bool)
     for name, group in GROUPS.items():
-        of_group = np.isin(frame.labels.label, list(group.labels))
-        counted = of_group & in_scope(frame, frame.labels.center, group.max_distance)
-        counted &= frame.points_inside >= group.min_points
-        counted_any |= counted
-        found = detections[np.isin(detections.label, list(group.labels))]
-        found = found[in_scope(frame, found.center, group.max_distance)]
-        result[name] = _score_group(frame, counted, found)
+        counted_any |= counted_labels(frame, group)
+        result[name] = _score(match_group(frame, detections, group))
     covered = _covered(frame.labels[counted_any], obstacles)
     share = round(float(covered.mean()), 4) if len(covered) else None
     result["obstacles"] = {"labels": len(covered), "covered": share, "count": len(obstacles)}
     return result
 
 
-def _score_group(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Matches:
+    """Detections of a group in one frame, best score first, beside the labels that count.
+
+    Attributes:
+        labels: number of labels that count.
+        score: (D,) of the detections in range, but for those on something that does not count.
+        hit: (D,) whether each took a label.
+        error: (D,) m between the centres in bird's eye, NaN for false alarms.
+    """
+
+    labels: int
+    score: np.ndarray
+    hit: np.ndarray
+    error: np.ndarray
+
+
+def match_group(frame: LabelledFrame, detections: Boxes, group: Group) -> Matches:
+    """Match detections of a group with the labels that count of it, as `score_labelled_frame` says."""
+    of_group = list(group.labels)
+    found = detections[np.isin(detections.label, of_group)]
+    found = found[in_scope(frame, found.center, group.max_distance)]
+    return _match(frame, counted_labels(frame, group), found)
+
+
+def counted_labels(frame: LabelledFrame, group: Group) -> np.ndarray:
+    """(N,) mask of the labels of a group that count: in range, in view, with enough points."""
+    counted = np.isin(frame.labels.label, list(group.labels)) & (frame.points_inside >= group.min_points)
+    return counted & in_scope(frame, frame.labels.center, group.max_distance)
+
+
+def _match(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> Matches:
     match_m = 2.0
     labels = frame.labels
     free = np.ones(len(labels), bool)
-    hits, errors, false_alarms = 0, [], 0
-    for i in np.argsort(-found.score, kind="stable"):
+    order = np.argsort(-found.score, kind="stable")
+    error, excused = np.full(len(found), np.nan), np.zeros(len(found), bool)
+    for row, i in enumerate(order):
         distance = np.linalg.norm(labels.center[:, :2] - found.center[i, :2], axis=1)
         candidates = np.where(counted & free, distance, np.inf)
         best = int(np.argmin(candidates)) if len(candidates) else -1
         if best >= 0 and candidates[best] <= match_m:
             free[best] = False
-            hits += 1
-            errors.append(float(distance[best]))
+            error[row] = distance[best]
         else:
-            excused = bool((distance[~counted] <= match_m).any())
             near = np.linalg.norm(frame.unlabelled[:, :2] - found.center[i, :2], axis=1) <= frame.unlabelled[:, 2]
-            false_alarms += not (excused or near.any())
-    n = int(counted.sum())
+            excused[row] = (distance[~counted] <= match_m).any() or near.any()
+    kept = ~excused
+    return Matches(int(counted.sum()), found.score[order][kept], np.isfinite(error[kept]), error[kept])
+
+
+def _score(matches: Matches) -> dict[str, Any]:
+    n, hits = matches.labels, int(matches.hit.sum())
+    found = len(matches.hit)
     return {
         "labels": n,
         "hits": hits,
-        "false_alarms": false_alarms,
+        "false_alarms": found - hits,
         "recall": round(hits / n, 4) if n else None,
-        "precision": round(hits / (hits + false_alarms), 4) if hits + false_alarms else None,
-        "center_error_m": round(float(np.median(errors)), 4) if errors else None,
+        "precision": round(hits / found, 4) if found else None,
+        "center_error_m": round(float(np.median(matches.error[matches.hit])), 4) if hits else None,
     }
 
 
