@@ -59,12 +59,22 @@ def detect(
     backend: Backend = None,
     config: Config = None,
     picture: Annotated[Optional[Path], typer.Option(help="Draw what was found into this PNG or JPEG.")] = None,  # noqa: UP045
+    explain: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for pictures of where the attention of each detection lay."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Most detections that are explained, best first.")] = 5,
 ) -> None:
     """One labelled frame: what is found in it and, where it has labels, how well."""
     from karp_perception.detect import detect as run
 
-    content = run(frame, out, settings_of(config, model, backend), picture)
+    content = run(frame, out, settings_of(config, model, backend), picture, explain, top)
     _print_scores(content)
+    for row in content.get("explained", ()):
+        shares = ", ".join(f"{sensor} {share:.0%}" for sensor, share in row["attention"].items())
+        print(f"{row['picture']}: {row['label']} {row['score']:.2f}, attention: {shares}")
+    if explain is not None and not content["explained"]:
+        print("nothing was detected, so there is nothing to explain")
 
 
 @app.command()

@@ -7,23 +7,36 @@ from typing import Any
 
 import cv2
 
-from karp_perception.core import EgoState, Objects
+from karp_perception.core import EgoState, Objects, Vehicle, class_name
 from karp_perception.core.plans import Decision, DecisionKind, Plan, Trajectory
 from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.detection.explanation import Explainer
 from karp_perception.evaluation.frame_score import score_labelled_frame
 from karp_perception.pipeline import Perceiver, PipelineSettings, Result
 from karp_perception.records import boxes_record, versions, write_json
-from karp_perception.sensing.labelled_frame import load_labelled_frame
+from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
+
+EXPLAINED = 5
+"""Detections of a frame that are explained unless somebody asks for more or fewer."""
 
 
 def detect(
-    folder: Path, out: Path, settings: PipelineSettings = PipelineSettings(), picture: Path | None = None
+    folder: Path,
+    out: Path,
+    settings: PipelineSettings = PipelineSettings(),
+    picture: Path | None = None,
+    explain: Path | None = None,
+    top: int = EXPLAINED,
 ) -> dict[str, Any]:
     """Detect in the frame of `folder`, write `out` (JSON) and, if asked, a picture; returns what the JSON holds.
 
-    Raises InvalidInput for a folder that is not a labelled frame.
+    With `explain`, a folder, also one picture for each of the `top` best detections: where its attention lay.
+
+    Raises InvalidInput for a folder that is not a labelled frame, ConfigurationError where a model that runs no network
+    is to be explained.
     """
     frame = load_labelled_frame(folder)
+    explainer = None if explain is None else Explainer(settings.detector)
     stopwatch = Stopwatch()
     with Perceiver(settings.for_cameras(len(frame.sensors.cameras))) as perceiver:
         perceiver.detector.warm_up()
@@ -41,6 +54,8 @@ def detect(
         "model": info,
         "versions": versions(),
     }
+    if explainer is not None and explain is not None:
+        content["explained"] = _draw_explanations(frame, explainer, explain, top, settings.vehicle)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, content)
     if picture is not None:
@@ -52,3 +67,23 @@ def detect(
         picture.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(picture), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return content
+
+
+def _draw_explanations(
+    frame: LabelledFrame, explainer: Explainer, folder: Path, top: int, vehicle: Vehicle
+) -> list[dict[str, Any]]:
+    """Draws the best detections into `folder`; for each its box, its file and the shares of attention by sensor."""
+    from karp_perception.view.attention_view import draw_explanation
+
+    explanation = explainer.explain(frame.sensors)
+    note = "" if explainer.trained else "the network is untrained: this means nothing"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, record in enumerate(boxes_record(explanation.boxes)[:top]):
+        image = draw_explanation(frame.sensors, explanation, number, vehicle, note)
+        name = class_name(int(explanation.boxes.label[number]))
+        file = folder / f"{number:02d}_{name}_{round(100 * explanation.boxes.score[number]):02d}.png"
+        cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        shares = {sensor: round(share, 4) for sensor, share in explanation.shares(number).items()}
+        rows.append({**record, "picture": str(file), "attention": shares})
+    return rows

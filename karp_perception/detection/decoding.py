@@ -16,7 +16,14 @@ _NEVER = -100.0  # logit of a query that is masked: it stands for nothing, whate
 
 
 def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detections: int) -> Boxes:
-    """Boxes of one frame, best first.
+    """Boxes of one frame, best first; see `decode_rows`."""
+    return decode_rows(outputs, score_threshold, max_detections)[0]
+
+
+def decode_rows(
+    outputs: Mapping[str, np.ndarray], score_threshold: float, max_detections: int
+) -> tuple[Boxes, np.ndarray]:
+    """Boxes of one frame, best first, and the queries that they come from.
 
     A query's score is its best class's; each query gives one box at most, and there is no NMS. Numbers that no object
     can have (an untrained or broken network) are brought into a wide range; a query with anything not finite is left
@@ -27,6 +34,9 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
             (1, N, 3), direction (1, N, 2) sine and cosine, velocity (1, N, 2) m/s, log_variance (1, N, 9).
         score_threshold: least score, 0..1.
         max_detections: most boxes.
+
+    Returns:
+        M boxes, and (M,) the row of the outputs that each was made of.
     """
     logits = outputs["logits"][0].astype(np.float64)
     finite = np.logical_and.reduce([np.isfinite(values[0]).all(axis=-1) for values in outputs.values()])
@@ -37,7 +47,7 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
     rows = np.argsort(-score, kind="stable")[:max_detections]
     rows = rows[(score[rows] >= score_threshold) & (best[rows] > _NEVER)]
     if len(rows) == 0:
-        return Boxes.empty()
+        return Boxes.empty(), rows
 
     def of(name: str) -> np.ndarray:
         return outputs[name][0][rows].astype(np.float64)
@@ -47,7 +57,7 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
     variance = np.exp(np.clip(of("log_variance"), *_LOG_VARIANCE))
     # The network speaks of log sizes: d(size) = size * d(log size).
     variance[:, 3:6] *= size**2
-    return Boxes(
+    boxes = Boxes(
         center=np.clip(of("center"), -_MAX_POSITION_M, _MAX_POSITION_M),
         size=size,
         yaw=np.arctan2(direction[:, 0], direction[:, 1]),
@@ -56,3 +66,4 @@ def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detect
         score=score[rows],
         variance=variance,
     )
+    return boxes, rows
