@@ -1,0 +1,7 @@
+"""Augmentation: frames made into others that could have been recorded, with all of their sensors consistent."""
+
+from karp_perception.detection.training.augmentation.augment import augment
+from karp_perception.detection.training.augmentation.sensor_dropout import drop_sensors
+from karp_perception.detection.training.augmentation.settings import AugmentationSettings
+
+__all__ = ["AugmentationSettings", "augment", "drop_sensors"]

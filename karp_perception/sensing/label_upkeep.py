@@ -1,0 +1,90 @@
+"""Labels that stay true when the sensors of a frame change: points counted anew, what is no longer seen said so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from karp_perception.core import CameraFrame
+from karp_perception.core.geometry import invert_pose, transform_points
+from karp_perception.sensing.labelled_frame import LabelledFrame
+from karp_perception.sensing.point_index import PointIndex
+
+_NEAR_M = 0.2  # before the lens, nearer than which nothing is seen
+
+
+def recounted(frame: LabelledFrame, index: PointIndex | None = None) -> LabelledFrame:
+    """The frame with `points_inside` counted anew and, by `with_seen`, its `visibility`.
+
+    Args:
+        frame: whose points or boxes have changed.
+        index: of its points, where there is one.
+    """
+    lidar, labels = frame.sensors.lidar, frame.labels
+    if lidar is None or not len(labels):
+        inside = np.zeros(len(labels), np.int64)
+    else:
+        inside = (index or PointIndex(lidar.points)).count(labels)
+    return with_seen(replace(frame, points_inside=inside))
+
+
+def with_seen(frame: LabelledFrame) -> LabelledFrame:
+    """The frame with `visibility` 0 where neither points nor an image show anything of an object.
+
+    An image shows an object where its mask does or, where there is no mask, where the object's box lies in the image.
+    """
+    if frame.visibility is None:
+        return frame
+    unseen = (frame.points_inside == 0) & (frame.visibility > 0)
+    if not unseen.any():
+        return frame
+    return replace(frame, visibility=np.where(unseen & ~in_images(frame), 0.0, frame.visibility))
+
+
+def in_images(frame: LabelledFrame) -> np.ndarray:
+    """(N,) mask: does an image show something of the object."""
+    seen = np.zeros(len(frame.labels), bool)
+    corners = None
+    for name, camera in frame.sensors.cameras.items():
+        if camera is None:
+            continue
+        mask = frame.masks.get(name)
+        if mask is not None and frame.object_id is not None:
+            seen |= pixel_counts({name: mask}, frame.object_id) > 0
+        else:
+            corners = frame.labels.corners() if corners is None else corners
+            seen |= in_view(camera, corners)
+    return seen
+
+
+def pixel_counts(masks: Mapping[str, np.ndarray], object_id: np.ndarray) -> np.ndarray:
+    """(N,) pixels that show each object, over all masks."""
+    total = np.zeros(len(object_id), np.int64)
+    if not len(object_id):
+        return total
+    order = np.argsort(object_id, kind="stable")
+    for mask in masks.values():
+        shown, count = np.unique(mask[mask > 0], return_counts=True)
+        place = np.searchsorted(object_id, shown, sorter=order).clip(0, len(order) - 1)
+        known = object_id[order[place]] == shown
+        np.add.at(total, order[place[known]], count[known])
+    return total
+
+
+def in_view(camera: CameraFrame, corners: np.ndarray) -> np.ndarray:
+    """(N,) mask: does the frame of the image cut the rectangle around the corners (N, 8, 3) of a box, by a pinhole.
+
+    Of a lens with distortion the field of view comes out as if it had none; corners behind the lens are left out.
+    """
+    height, width = camera.image.shape[:2]
+    if not len(corners):
+        return np.zeros(0, bool)
+    optical = transform_points(invert_pose(camera.T_base_camera), corners.reshape(-1, 3))
+    depth = optical[:, 2].reshape(-1, 8)
+    before = depth > _NEAR_M
+    pixels = (optical @ camera.intrinsics.T)[:, :2].reshape(-1, 8, 2) / np.where(before, depth, 1.0)[..., None]
+    low = np.where(before[..., None], pixels, np.inf).min(axis=1)
+    high = np.where(before[..., None], pixels, -np.inf).max(axis=1)
+    return before.any(axis=1) & (high >= 0).all(axis=1) & (low <= (width - 1, height - 1)).all(axis=1)
