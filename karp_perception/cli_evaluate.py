@@ -3,11 +3,140 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from karp_perception.cli_options import Backend, Config, Model, settings_of
+from karp_perception.cli_progress import ProgressBar
+
+if TYPE_CHECKING:
+    from karp_perception.evaluation.detection_run import Source
+
 app = typer.Typer(help="How good it is, measured.", no_args_is_help=True)
+
+JsonFile = Annotated[Optional[Path], typer.Option("--json", help="Write the figures into this file.")]  # noqa: UP045
+Pictures = Annotated[Optional[Path], typer.Option("--out", help="Folder for figures and pictures of them.")]  # noqa: UP045
+Subsets = Annotated[bool, typer.Option("--subsets", help="Run on every subset of the sensors, too.")]
+Robustness = Annotated[bool, typer.Option("--robustness", help="Run on every corruption at three strengths, too.")]
+RobustnessFrames = Annotated[int, typer.Option(min=1, help="First frames that are corrupted.")]
+MaxFrames = Annotated[Optional[int], typer.Option(min=1, help="Take the first so many frames.")]  # noqa: UP045
+
+
+@app.command()
+def world(
+    seed: Annotated[int, typer.Option(min=0, help="Of the held-out frames; training never sees them.")] = 0,
+    frames: Annotated[int, typer.Option(min=1, help="Frames, evenly of all families.")] = 500,
+    families: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--family", "--families", help="Kind of place; may be repeated. All of them by default."),
+    ] = None,
+    rig: Annotated[str, typer.Option(help="Set of sensors, such as nano, kitti, nuscenes, surround.")] = "nano",
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    robustness: Robustness = False,
+    robustness_frames: RobustnessFrames = 200,
+    subsets: Subsets = False,
+    json_file: JsonFile = None,
+    out: Pictures = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes that make frames.")] = None,  # noqa: UP045
+    frames_dir: Annotated[Optional[Path], typer.Option(help="Keep frames here, and take those kept.")] = None,  # noqa: UP045
+) -> None:
+    """mAP, NDS and more on held-out places of the embedded world, one family of them never trained on."""
+    from karp_perception.evaluation.detection_run import world_source
+    from karp_perception.evaluation.held_out_frames import HELD_OUT_FAMILY
+    from karp_perception.world.dataset import families_of
+    from karp_perception.world.rig import make_rig
+
+    named = [part for name in families or () for part in name.split(",")]
+    cameras = len(make_rig(rig).cameras)
+    source = world_source(seed, frames, families_of(named), rig, frames_dir, workers)
+    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
+    _evaluate(source, config, model, backend, cameras, held_out=HELD_OUT_FAMILY, json=json_file, out=out, **measured)
+
+
+@app.command()
+def kitti(
+    folder: Annotated[Path, typer.Argument(help="KITTI object data: training/{image_2,velodyne,calib,label_2}.")],
+    max_frames: MaxFrames = None,
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    robustness: Robustness = False,
+    robustness_frames: RobustnessFrames = 200,
+    subsets: Subsets = False,
+    json_file: JsonFile = None,
+    out: Pictures = None,
+) -> None:
+    """A folder of the KITTI object benchmark: mAP and NDS, and AP40 in 3D and bird's eye."""
+    from karp_perception.evaluation.detection_run import dataset_source
+
+    source = dataset_source(folder, "kitti", max_frames)
+    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
+    _evaluate(source, config, model, backend, 1, kitti=True, json=json_file, out=out, **measured)
+
+
+@app.command()
+def nuscenes(
+    folder: Annotated[Path, typer.Argument(help="nuScenes data: samples/ and a folder of tables, such as v1.0-mini.")],
+    max_frames: MaxFrames = None,
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    robustness: Robustness = False,
+    robustness_frames: RobustnessFrames = 200,
+    subsets: Subsets = False,
+    json_file: JsonFile = None,
+    out: Pictures = None,
+) -> None:
+    """A folder of nuScenes: mAP and NDS over all ten classes, as its detection benchmark counts."""
+    from karp_perception.evaluation.detection_run import dataset_source
+
+    source = dataset_source(folder, "nuscenes", max_frames)
+    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
+    _evaluate(source, config, model, backend, every_class=True, json=json_file, out=out, **measured)
+
+
+@app.command()
+def bag(
+    recording: Annotated[Path, typer.Argument(metavar="BAG", help="rosbag2 directory or file, with labels.")],
+    max_frames: MaxFrames = None,
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    robustness: Robustness = False,
+    robustness_frames: RobustnessFrames = 200,
+    subsets: Subsets = False,
+    json_file: JsonFile = None,
+    out: Pictures = None,
+) -> None:
+    """A recording with labels among its topics."""
+    from karp_perception.evaluation.detection_run import dataset_source
+
+    source = dataset_source(recording, "bag", max_frames)
+    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
+    _evaluate(source, config, model, backend, json=json_file, out=out, **measured)
+
+
+@app.command()
+def frames(
+    folders: Annotated[list[Path], typer.Argument(metavar="FRAME_DIR...", help="Folders with frame.json, or of such.")],
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    robustness: Robustness = False,
+    robustness_frames: RobustnessFrames = 200,
+    subsets: Subsets = False,
+    json_file: JsonFile = None,
+    out: Pictures = None,
+) -> None:
+    """Labelled frames in folders: AP at 2 m of vehicles and of people, precision and recall, each frame and all."""
+    from karp_perception.evaluation.detection_run import folder_source
+
+    source = folder_source(folders)
+    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
+    _evaluate(source, config, model, backend, json=json_file, out=out, **measured)
 
 
 @app.command()
@@ -31,3 +160,23 @@ def realism(
     found = run(real, families_of(families), frames, seed, lidar, json_file)
     for name, rows in found.items():
         Console().print(table(name, rows))
+
+
+def _evaluate(
+    source: Source, config: Path | None, model: str | None, backend: str | None, cameras: int = 0, **options: Any
+) -> None:
+    """Run, and print the tables."""
+    from rich.console import Console
+
+    from karp_perception.evaluation.detection import open_detector
+    from karp_perception.evaluation.detection_report import report_tables
+    from karp_perception.evaluation.detection_run import EvaluationOptions, evaluate
+
+    settings = settings_of(config, model, backend).detector
+    detector = open_detector(settings, cameras)
+    with ProgressBar("evaluating") as progress:
+        content = evaluate(source, detector, EvaluationOptions(settings.score_threshold, **options), progress)
+    for table in report_tables(content):
+        Console().print(table)
+    if not detector.trained:
+        print("the network is untrained: these figures say nothing but that everything runs")

@@ -1,0 +1,244 @@
+"""A detector run over labelled frames: what it found beside what counts, how long it took, and the memory it needed.
+
+Which labels count. Where a frame has a lidar, those with at least one point of it (the rule of the nuScenes detection
+task, Caesar et al. 2020). Where it has none, or where sensors without a lidar are measured, those in the view of a
+present camera of which at least `SEEN` is visible. Where labels end with a camera's view (frames with one camera),
+labels and detections count within it. Detections on places that are marked as unlabelled do not count.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from karp_perception.core import Boxes, CameraFrame, ConfigurationError, SensorFrame
+from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSettings
+from karp_perception.detection.model.weights import find_model
+from karp_perception.detection.preprocessing import has_lidar
+from karp_perception.evaluation.scored_frames import ScoredFrame
+from karp_perception.evaluation.sweep_statistics import View
+from karp_perception.pipeline import Detecting
+from karp_perception.sensing.labelled_frame import LabelledFrame
+
+SEEN = 0.2
+"""Share of an object that must be visible for it to count without a lidar; annotators leave out what is less so."""
+
+LEAST_SCORE = 0.02
+"""Threshold under which average precision is measured: lower ones add only what is hardly ever right."""
+
+AS_IT_IS = "all sensors"
+"""Name of the run on the frames as they are."""
+
+_ON_LABEL_M = 2.0  # a detection so near to a label is judged by it, wherever it lies
+_MIB = 2.0**20
+
+
+@dataclass(frozen=True)
+class EvaluationFrame:
+    """A labelled frame to be evaluated.
+
+    Attributes:
+        index: place in the order of results, whatever order frames come in.
+        name: for people.
+        kind: what it is counted with beside the total: a family of places, a source of recordings.
+        frame: sensors and labels.
+    """
+
+    index: int
+    name: str
+    kind: str
+    frame: LabelledFrame
+
+
+Variant = Callable[[EvaluationFrame], LabelledFrame]
+"""Another version of a frame. Its labels may have moved, but which of them count is told by the frame as it is."""
+
+
+@dataclass(frozen=True)
+class DetectedFrame:
+    """What is left of a frame when the detector has seen it: labels and detections, no sensor data.
+
+    Attributes:
+        index, name, kind: of the EvaluationFrame.
+        frame: labels as they were; cameras without their images' content, no points.
+        has_lidar: whether the frame came with a sweep.
+        detections: by name of the variant, `AS_IT_IS` among them; best first.
+        moved: variants whose labels are not where those of the frame are.
+        latency_ms: by stage, of the frame as it is.
+    """
+
+    index: int
+    name: str
+    kind: str
+    frame: LabelledFrame
+    has_lidar: bool
+    detections: Mapping[str, Boxes]
+    moved: Mapping[str, LabelledFrame] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that delivered."""
+        return tuple(name for name, camera in self.frame.sensors.cameras.items() if camera is not None)
+
+    def sees(self, points: np.ndarray, cameras: Collection[str]) -> np.ndarray:
+        """(N,) whether points (N, 3) of `base_link` lie in the view of any of these cameras."""
+        seen = np.zeros(len(points), bool)
+        for name in cameras:
+            camera = self.frame.sensors.cameras.get(name)
+            if camera is not None:
+                height, width = camera.image.shape[:2]
+                seen |= View(camera.intrinsics, camera.T_base_camera, width, height).sees(points)
+        return seen
+
+    def scored(self, variant: str = AS_IT_IS, cameras: Collection[str] | None = None) -> ScoredFrame:
+        """Detections and labels that count.
+
+        Args:
+            variant: whose detections.
+            cameras: None for the rule of frames as they are; else labels count by the rule of frames without a lidar,
+                for these cameras, whatever the variant has: so rows of a table compare like with like.
+        """
+        truth = self.moved.get(variant, self.frame)
+        found, labels, points = self.detections[variant], truth.labels, self.frame.points_inside
+        if cameras is None and not self.has_lidar:
+            cameras = self.cameras
+        if cameras is not None:
+            counts = self._visible() & self.sees(labels.center, cameras)
+            found = found[self.sees(found.center, cameras)]
+            # The metrics leave out labels without points, which is not the rule here.
+            points = np.maximum(points, 1)
+        elif self.frame.sector:
+            counts = (points > 0) & self.sees(labels.center, self.cameras)
+            found = found[self.sees(found.center, self.cameras)]
+        else:
+            counts = points > 0
+        return ScoredFrame(found[~_excused(truth, found)], labels[counts], points[counts])
+
+    def _visible(self) -> np.ndarray:
+        """(N,) labels that can be seen; where the file does not tell, a lidar's points show it if there are any."""
+        if self.frame.visibility is not None:
+            return self.frame.visibility >= SEEN
+        points = self.frame.points_inside
+        return points > 0 if points.any() else np.ones(len(points), bool)
+
+
+def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
+    """The detector as users have it, but for its threshold: every query may answer.
+
+    Args:
+        settings: model, backend, precision, threads; threshold and number of detections are replaced.
+        cameras: slots, where the frames have that many cameras; 0 leaves what `settings` says.
+
+    Raises ConfigurationError for a model that does not exist, or none.
+    """
+    if settings.model == NO_MODEL:
+        raise ConfigurationError("evaluation of model 'none': there is nothing to evaluate; name a model or a file")
+    config = find_model(settings.model).config
+    queries = config.learned_queries + config.candidate_queries
+    slots = settings.cameras or min(cameras, config.cameras)
+    return Detector(replace(settings, cameras=slots, score_threshold=LEAST_SCORE, max_detections=queries))
+
+
+def run_detector(
+    frames: Iterable[EvaluationFrame],
+    detector: Detecting,
+    variants: Mapping[str, Variant] | Callable[[EvaluationFrame], Mapping[str, Variant]] = {},  # noqa: B006
+    stepped: Callable[[], None] = lambda: None,
+) -> list[DetectedFrame]:
+    """Every frame through the detector, as it is and in each variant; no sensor data is kept.
+
+    Args:
+        frames: in any order; only one is held at a time.
+        detector: anything that detects.
+        variants: other versions of the sensors, by name; or what gives those of a frame.
+        stepped: called after each frame.
+
+    Returns frames in the order of their index.
+    """
+    detector.warm_up()
+    found = []
+    for item in frames:
+        stopwatch = Stopwatch()
+        with stopwatch("total"):
+            detections = {AS_IT_IS: detector.detect(item.frame.sensors, stopwatch)}
+        moved: dict[str, LabelledFrame] = {}
+        for name, variant in (variants(item) if callable(variants) else variants).items():
+            changed = variant(item)
+            # What is uncertain is measured on the frames as they are; elsewhere variances only take up memory.
+            detections[name] = replace(detector.detect(changed.sensors), variance=None)
+            if changed.labels is not item.frame.labels:
+                moved[name] = _bare(changed)
+        found.append(
+            DetectedFrame(
+                item.index,
+                item.name,
+                item.kind,
+                _bare(item.frame),
+                has_lidar(item.frame.sensors),
+                detections,
+                moved,
+                stopwatch.milliseconds,
+            )
+        )
+        stepped()
+    return sorted(found, key=lambda frame: frame.index)
+
+
+def scored_frames(
+    frames: Iterable[DetectedFrame], variant: str = AS_IT_IS, cameras: Collection[str] | None = None
+) -> list[ScoredFrame]:
+    """`DetectedFrame.scored` of every frame that the variant was run on."""
+    return [frame.scored(variant, cameras) for frame in frames if variant in frame.detections]
+
+
+def cameras_of(frames: Sequence[DetectedFrame]) -> tuple[str, ...]:
+    """Names of all cameras of the frames, in order of their appearance."""
+    return tuple(dict.fromkeys(name for frame in frames for name in frame.cameras))
+
+
+def peak_memory_mib() -> float:
+    """Most memory that this process has had resident so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / _MIB if sys.platform == "darwin" else peak / 1024  # getrusage(2): bytes there, KiB on Linux
+
+
+def repeated_latency(frame: SensorFrame, detector: Detecting, times: int) -> Iterator[dict[str, float]]:
+    """Time by stage, ms, of a frame detected again and again, with nothing else at work."""
+    for _ in range(times):
+        stopwatch = Stopwatch()
+        with stopwatch("total"):
+            detector.detect(frame, stopwatch)
+        yield stopwatch.milliseconds
+
+
+def _bare(frame: LabelledFrame) -> LabelledFrame:
+    """A frame without sensor data: labels, and cameras with empty images."""
+    sensors = frame.sensors
+    cameras = {name: None if camera is None else _blank(camera) for name, camera in sensors.cameras.items()}
+    return replace(frame, sensors=SensorFrame(sensors.stamp_ns, cameras, ego=sensors.ego), masks={})
+
+
+def _blank(camera: CameraFrame) -> CameraFrame:
+    """The same camera with an image of the same size that takes up no memory."""
+    return replace(camera, image=np.broadcast_to(np.zeros((1, 1, 3), np.uint8), camera.image.shape))
+
+
+def _excused(frame: LabelledFrame, found: Boxes) -> np.ndarray:
+    """(N,) detections on real objects that carry no label."""
+    places = frame.unlabelled
+    if not len(places) or not len(found):
+        return np.zeros(len(found), bool)
+    there = _distances(found, places[:, :2]) <= places[:, 2]
+    on_label = (_distances(found, frame.labels.center[:, :2]) <= _ON_LABEL_M).any(axis=1)
+    return there.any(axis=1) & ~on_label
+
+
+def _distances(boxes: Boxes, places: np.ndarray) -> np.ndarray:
+    """(N, M) m between box centres and places (M, 2), in bird's eye."""
+    return np.linalg.norm(boxes.center[:, None, :2] - places[None], axis=-1)

@@ -1,0 +1,66 @@
+"""Average precision over groups of classes at 2 m, as labelled recordings are judged: over all frames and for each.
+
+Hits and false alarms are those of `frame_score`: labels with at least 10 lidar points, vehicles within 40 m, people and
+two-wheelers within 30 m, in the view of the camera where labels end there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from karp_perception.core import ObjectClass
+from karp_perception.core.classes import TWO_WHEELERS
+from karp_perception.evaluation.detection import AS_IT_IS, DetectedFrame
+from karp_perception.evaluation.frame_score import GROUPS, Group, Matches, match_group
+from karp_perception.evaluation.metric_breakdown import ranked_average_precision
+
+MEASURED: Mapping[str, Group] = {
+    **GROUPS,
+    "vulnerable": Group(TWO_WHEELERS | {int(ObjectClass.PEDESTRIAN)}, GROUPS["pedestrians"].max_distance),
+}
+"""The groups of `frame_score`, and people and two-wheelers together."""
+
+
+def group_precision(
+    frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS
+) -> dict[str, dict[str, Any]]:
+    """By group: `labels`, `ap` (the nuScenes way), `area` (all that lies under the curve), and at a score threshold
+    `hits`, `false_alarms`, `recall`, `precision` and median `center_error_m`. None where nothing is there to tell.
+    """
+    return {name: _row([_matches(f, group, variant) for f in frames], threshold) for name, group in MEASURED.items()}
+
+
+def by_frame(frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS) -> list[dict[str, Any]]:
+    """`frame`, `kind` and `group_precision` of each frame."""
+    return [{"frame": f.name, "kind": f.kind, **group_precision([f], threshold, variant)} for f in frames]
+
+
+def _matches(frame: DetectedFrame, group: Group, variant: str) -> Matches:
+    return match_group(frame.frame, frame.detections[variant], group)
+
+
+def _row(matches: Sequence[Matches], threshold: float) -> dict[str, Any]:
+    labels = sum(m.labels for m in matches)
+    score, hit, error = (
+        np.concatenate([getattr(m, name) for m in matches] or [np.zeros(0)]) for name in ("score", "hit", "error")
+    )
+    hit = hit.astype(bool)
+    shipped = score >= threshold
+    hits, found = int(hit[shipped].sum()), int(shipped.sum())
+    return {
+        "labels": labels,
+        "ap": _known(ranked_average_precision(score, hit, labels)),
+        "area": _known(ranked_average_precision(score, hit, labels, 0.0, 0.0)),
+        "hits": hits,
+        "false_alarms": found - hits,
+        "recall": round(hits / labels, 4) if labels else None,
+        "precision": round(hits / found, 4) if found else None,
+        "center_error_m": round(float(np.median(error[shipped & hit])), 4) if hits else None,
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
