@@ -94,7 +94,8 @@ def deletion_test(
 
     A detection's score is that of its query and class; where inputs are emptied, queries may change places, and it is
     the best of its class within 2 m. Hidden are the `tokens` of `sensors` that counted most; a control hides as many of
-    each single sensor, and none of those that counted most. Frames in which nothing is detected, or which have none of
+    each single sensor, and none of those that counted most (of which there are therefore at most half of a sensor's;
+    "delivered" takes empty ones where it runs out). Frames in which nothing is detected, or which have none of
     the sensors, add nothing.
     """
     rng = np.random.default_rng(settings.seed)
@@ -178,7 +179,7 @@ def _variants(
     masks = [np.zeros(len(sensor), bool)]
     for i in range(count):
         ranked = np.argsort(-weights[i], kind="stable")
-        attended = ranked[may[ranked]][: settings.tokens]
+        attended = _at_most_half(ranked[may[ranked]], sensor)[: settings.tokens]
         masks.append(_mask(attended, len(sensor)))
         rest = may & ~masks[-1]
         for name in names[1:]:
@@ -187,6 +188,15 @@ def _variants(
             same = zip(*np.unique(sensor[attended], return_counts=True), strict=True)
             masks.append(_mask(np.concatenate([order[sensor[order] == s][:n] for s, n in same]), len(sensor)))
     return np.array(masks), names
+
+
+def _at_most_half(ranked: np.ndarray, sensor: np.ndarray) -> np.ndarray:
+    """The first tokens of each sensor, in the order given: so many others must be left for a control."""
+    by_sensor = np.argsort(sensor[ranked], kind="stable")
+    numbers = sensor[ranked][by_sensor]
+    rank = np.empty(len(ranked), int)
+    rank[by_sensor] = np.arange(len(ranked)) - np.searchsorted(numbers, numbers)
+    return ranked[rank < np.bincount(numbers)[sensor[ranked]] // 2]
 
 
 def _control_order(

@@ -16,6 +16,7 @@ from karp_perception.view.text import draw_text, fitted, text_width
 _SIZE = (1280, 720)  # px
 _BANNER, _GAP, _FOOT = 64, 8, 56  # px
 _STRONGEST = 0.75  # opacity of the most attended token
+_RISE = 0.7  # below 1, so that the second most attended things are seen, too
 _SHOWN = 0.04  # share of the most attended token's weight below which nothing is drawn
 _STOPS = np.array([0.0, 0.35, 0.7, 1.0])
 _HEAT = np.array(
@@ -86,7 +87,7 @@ def _lay_over(image: np.ndarray, heat: np.ndarray, most: float) -> None:
         return
     level = heat / most
     color = heat_colors(level)
-    opacity = np.where(level > _SHOWN, _STRONGEST * np.sqrt(np.clip(level, 0, 1)), 0)[..., None]
+    opacity = np.where(level > _SHOWN, _STRONGEST * np.clip(level, 0, 1) ** _RISE, 0)[..., None]
     image[:] = np.round(image * (1 - opacity) + color * opacity)
 
 
@@ -96,9 +97,13 @@ def heat_colors(level: np.ndarray) -> np.ndarray:
 
 
 def _draw_above(above: BirdsEye, frame: SensorFrame, explanation: Explanation, number: int) -> np.ndarray:
-    heat = canvas_heat(explanation, number, above)
     scene = above.draw(None if frame.lidar is None else frame.lidar.points)
-    _lay_over(scene, heat, float(explanation.lidar_attention[number].max(initial=0.0)))
+    seen = (scene != above.draw(np.zeros((0, 4)))).any(axis=-1)
+    points = scene[seen]
+    most = float(explanation.lidar_attention[number].max(initial=0.0))
+    _lay_over(scene, canvas_heat(explanation, number, above), most)
+    # Points stay as bright as they are under any heat.
+    scene[seen] = np.maximum(scene[seen], points)
     footprints = above.pixels(explanation.boxes.footprint())
     for i, outline in enumerate(footprints):
         if i != number:
