@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from karp_perception.core import CameraFrame, SensorFrame, Vehicle, class_name
+from karp_perception.core import Boxes, CameraFrame, SensorFrame, Vehicle, class_name
 from karp_perception.detection.explanation import Explanation, image_token_to_pixel, lidar_token_to_base
 from karp_perception.view.birdseye import BirdsEye
 from karp_perception.view.camera import Projection, draw_boxes, scaled
@@ -18,6 +18,10 @@ _BANNER, _GAP, _FOOT = 64, 8, 56  # px
 _STRONGEST = 0.75  # opacity of the most attended token
 _RISE = 0.7  # below 1, so that the second most attended things are seen, too
 _SHOWN = 0.04  # share of the most attended token's weight below which nothing is drawn
+_PALER = 0.72  # brightness of images under heat
+_LEAST_CLOSE_UP = 120  # px of height that a close-up is worth drawing in
+_NEAREST_M = 0.3  # what is closer to the lens is not seen whole
+_AROUND = 2.2  # a close-up shows so many times the box
 _STOPS = np.array([0.0, 0.35, 0.7, 1.0])
 _HEAT = np.array(
     [[94, 32, 130], [214, 58, 92], [250, 150, 50], [255, 246, 178]], float
@@ -142,21 +146,47 @@ def _draw_cameras(image: np.ndarray, frame: SensorFrame, explanation: Explanatio
 def _draw_camera(
     tile: np.ndarray, camera: CameraFrame, name: str, explanation: Explanation, number: int, most: float
 ) -> None:
+    """One image under its heat; where the tile is much taller, a close-up of the detection with and without."""
+    high, wide = tile.shape[:2]
     rows, columns = camera.image.shape[:2]
-    scale = min(tile.shape[1] / columns, tile.shape[0] / rows)
+    scale = min(wide / columns, high / rows)
     size = (max(1, int(columns * scale)), max(1, int(rows * scale)))
-    picture = scaled(camera.image, size).copy()
-    heat = cv2.resize(image_heat(explanation, number, name, camera), size, interpolation=cv2.INTER_NEAREST)
     # Paler, so that heat stands out from what is bright by itself.
-    picture[:] = np.round(0.72 * picture)
-    _lay_over(picture, heat, most)
+    paler = cv2.convertScaleAbs(camera.image, alpha=_PALER)
+    hot = paler.copy()
+    _lay_over(hot, image_heat(explanation, number, name, camera), most)
+    picture = scaled(hot, size).copy()
     projection = Projection.of(camera, size)
     box = explanation.boxes[[number]]
     draw_boxes(picture, box, projection.intrinsics, camera.T_base_camera, colors=[TARGET], texts=[""], widths=[2])
-    x, y = (tile.shape[1] - size[0]) // 2, (tile.shape[0] - size[1]) // 2
+    room = high - size[1] - _GAP
+    part = _close_up(camera, box, (wide - _GAP) // 2 / room) if room >= _LEAST_CLOSE_UP else None
+    x, y = (wide - size[0]) // 2, 0 if part is not None else (high - size[1]) // 2
     tile[y : y + size[1], x : x + size[0]] = picture
-    share = explanation.shares(number)[name]
-    draw_text(tile, f"{name}  {share:.0%}", (x + 8, y + 20), TEXT, 15, weight=600)
+    draw_text(tile, f"{name}  {explanation.shares(number)[name]:.0%}", (x + 8, y + 20), TEXT, 15, weight=600)
+    if part is None:
+        return
+    for left, source in ((0, paler), ((wide + _GAP) // 2, hot)):
+        target = tile[size[1] + _GAP :, left : left + (wide - _GAP) // 2]
+        target[:] = cv2.resize(source[part], (target.shape[1], target.shape[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def _close_up(camera: CameraFrame, box: Boxes, aspect: float) -> tuple[slice, slice] | None:
+    """Rows and columns of an image around one box, about `aspect` as wide as high; None where it is not seen whole."""
+    corners = Projection.of(camera).in_camera(box.corners()[0])
+    if corners[:, 2].min() <= _NEAREST_M:
+        return None
+    pixels = Projection.of(camera).pixels(corners)
+    size = np.array(camera.image.shape[1::-1])
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    middle = (low + high) / 2
+    if not np.isfinite(pixels).all() or (middle < 0).any() or (middle >= size).any():
+        return None
+    tall = max(_AROUND * float((high - low)[1]), _AROUND * float((high - low)[0]) / aspect)
+    tall = min(tall, size[1], size[0] / aspect)
+    extent = np.maximum(2, np.array([tall * aspect, tall]).astype(int))
+    start = np.clip(np.round(middle - extent / 2).astype(int), 0, np.maximum(size - extent, 0))
+    return slice(start[1], start[1] + extent[1]), slice(start[0], start[0] + extent[0])
 
 
 def _draw_banner(image: np.ndarray, explanation: Explanation, number: int, note: str) -> None:
