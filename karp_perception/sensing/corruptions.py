@@ -1,7 +1,7 @@
 """Things that go wrong with sensors, by name and in three strengths: what robustness is measured with.
 
-Each corruption changes what it says and nothing else: labels stay (but for `delay`, where the world goes on), points in
-boxes are counted anew, and what no sensor shows any more gets visibility 0.
+Each corruption changes what it says and nothing else: labels stay, points in boxes are counted anew, and what no sensor
+shows any more gets visibility 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from karp_perception.core import CameraFrame, InvalidInput, LidarSweep, SensorFr
 from karp_perception.core.geometry import invert_pose, pose_from_rotation
 from karp_perception.sensing import image_changes, sweep_changes
 from karp_perception.sensing.beams import DEFAULT_ORIGIN, find_beams
-from karp_perception.sensing.delays import with_late_images
+from karp_perception.sensing.delays import with_late_points
 from karp_perception.sensing.label_upkeep import recounted
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
@@ -145,7 +145,7 @@ def _miscalibration(frame: LabelledFrame, degrees: float, rng: np.random.Generat
 
 
 def _delay(frame: LabelledFrame, milliseconds: float, *_: object) -> LabelledFrame:
-    return with_late_images(frame, 1e-3 * milliseconds)
+    return with_late_points(frame, 1e-3 * milliseconds)
 
 
 def _fog(frame: LabelledFrame, visibility_m: float, rng: np.random.Generator, origin: np.ndarray) -> LabelledFrame:
@@ -226,7 +226,7 @@ _ALL = (
         "blind_sector", "nothing in a sector of the lidar", (45, 90, 180), "deg", _LIDAR, _on_sweep(_blind_sector)
     ),
     Corruption("miscalibration", "every camera's pose off by an angle", (0.5, 1, 2), "deg", _CAMERAS, _miscalibration),
-    Corruption("delay", "images older than points", (50, 100, 200), "ms", _BOTH, _delay),
+    Corruption("delay", "points older than images and truth", (50, 100, 200), "ms", _LIDAR, _delay),
     Corruption("fog", "how far one sees", (150, 75, 35), "m", _BOTH, _fog),
     Corruption("rain", "share of pulses to 40 m that are lost", (0.2, 0.45, 0.7), "", _BOTH, _rain),
     Corruption(

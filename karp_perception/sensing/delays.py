@@ -51,6 +51,18 @@ def with_late_images(frame: LabelledFrame, delay_s: float) -> LabelledFrame:
     )
 
 
+def with_late_points(frame: LabelledFrame, delay_s: float) -> LabelledFrame:
+    """The frame with points that are `delay_s` s older than its images and truth, and do not know it.
+
+    Only points change: they lie where `with_late_images` puts them for a time so long ago, in `base_link` of then.
+    """
+    sensors = frame.sensors
+    if sensors.lidar is None:
+        return frame
+    then = with_late_images(frame, -delay_s).sensors.lidar
+    return replace(frame, sensors=SensorFrame(sensors.stamp_ns, sensors.cameras, then, sensors.ego))
+
+
 def _way(frame: LabelledFrame, seconds: float) -> np.ndarray:
     """(4, 4) pose of `base_link` after some time, in `base_link` now: a circle, or a straight line."""
     ego = frame.sensors.ego

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from karp_perception.detection.training.augmentation import cameras, geometric, sweeps
+from karp_perception.detection.training.augmentation import paste as pasting
+from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.augmentation.settings import AugmentationSettings, PlaceSettings
 from karp_perception.sensing.corruptions import corrupt
 from karp_perception.sensing.delays import with_late_images
@@ -19,22 +21,26 @@ def augment(
     frame: LabelledFrame,
     rng: np.random.Generator,
     settings: AugmentationSettings = AugmentationSettings(),
+    paste: PasteBank | None = None,
     *,
     lidar_origin: np.ndarray | None = None,
 ) -> LabelledFrame:
     """A changed copy of the frame: the frame itself where nothing is to change.
 
-    In this order: the sweep becomes another lidar's; weather; calibration and time errors; place (mirrored, turned,
-    scaled, shifted, tilted); what images show. Then points in boxes are counted anew, and what no sensor shows any
-    more gets visibility 0. Sensors are taken away by `drop_sensors`, which comes last.
+    In this order: objects of the bank are pasted; the sweep becomes another lidar's; weather; calibration and time
+    errors; place (mirrored, turned, scaled, shifted, tilted); what images show. Then points in boxes are counted anew,
+    and what no sensor shows any more gets visibility 0. Sensors are taken away by `drop_sensors`, which comes last.
 
     Args:
         frame: any of its sensors may be missing.
         rng: all chance: the same state gives the same frame.
         settings: what is done, how often and how much.
+        paste: objects to put into the frame, from frames of the same sensors; None for none.
         lidar_origin: (3,) where the lidar's beams start, m in `base_link`; None to find it where it is needed.
     """
     before = frame
+    if paste is not None:
+        frame = pasting.paste(frame, paste, rng, settings.paste, lidar_origin=lidar_origin)
     frame = sweeps.changed(frame, rng, settings.sweep, lidar_origin)
     if rng.random() < settings.image.weather:
         name, strength = _WEATHER[int(rng.integers(len(_WEATHER)))], int(rng.integers(1, 3))
