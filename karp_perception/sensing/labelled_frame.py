@@ -2,23 +2,24 @@
 
 A folder holds `frame.json` (calibration, boxes, all in `base_link`), `points.bin` (N x 4 little-endian float32: x y z
 intensity) and the images it names. Any of the sensors may be absent. Recorded frames often know no more; what more may
-be there (`world.frame_files` writes all of it):
+be there (`sensing.frame_folder_writer` writes all of it):
 
 - `time.bin`: N little-endian float32, s of each point relative to the stamp.
-- in `frame.json`: `stamp_ns`; `ego` {T_odom_base, velocity, yaw_rate}; `labels`: "all around" where they do not end
-  with the camera's view; for a camera `distortion` {model, coefficients}; for a box `id`, `velocity` (over ground, axes
-  of `base_link`), `visibility` (0..1) and `points_inside`.
+- in `frame.json`: `stamp_ns`; `ego` {T_odom_base, velocity, yaw_rate}; `labels`: "all around" or "in view" (of the
+  cameras), by default the latter where there is one camera; `unlabelled`: places {center, radius} of objects without a
+  label; for a camera `distortion` {model, coefficients}; for a box `id`, `velocity` (over ground, axes of `base_link`),
+  `visibility` (0..1), `weight` (0..1, how far it is to be believed) and `points_inside`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from karp_perception.core import (
@@ -32,9 +33,18 @@ from karp_perception.core import (
     SensorFrame,
     class_from_name,
 )
+from karp_perception.core.validation import as_array
+from karp_perception.sensing.image_files import read_image
 
 ALL_AROUND = "all around"
 """What `labels` says in frame.json where they cover every direction, however many cameras there are."""
+
+IN_VIEW = "in view"
+"""What it says where they cover what the cameras see, and no more."""
+
+FARTHEST_LABEL_M = 500.0
+LARGEST_LABEL_M = 100.0
+"""What lies beyond is no label of a vehicle's sensors: other units, or the coordinates of a map."""
 
 
 @dataclass(frozen=True)
@@ -74,36 +84,101 @@ class LabelledFrame:
 def load_labelled_frame(folder: Path) -> LabelledFrame:
     """Read a folder with `frame.json`. Raises InvalidInput where a file is missing, damaged or says the impossible."""
     folder = Path(folder)
+    file = folder / "frame.json"
     try:
-        content = json.loads((folder / "frame.json").read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"{folder}/frame.json", "a JSON file with calibration and boxes", error) from None
+        content = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(str(file), "a JSON file with calibration and boxes", error) from None
     try:
-        stamp_ns = content.get("stamp_ns", 0)
-        cameras = {str(c["name"]): _camera(folder, c, stamp_ns) for c in content.get("cameras", ())}
-        boxes = content.get("boxes", ())
-        labels = _labels(boxes)
-        told = bool(boxes) and all("id" in box and "visibility" in box for box in boxes)
-        object_id = np.array([int(box["id"]) for box in boxes], np.int64) if told else None
-        visibility = np.array([float(box["visibility"]) for box in boxes]) if told else None
-        lidar = _lidar(folder, stamp_ns)
-        ego = None if "ego" not in content else EgoState(stamp_ns, **content["ego"])
-        unlabelled = [(*place["center"][:2], place["radius"]) for place in content.get("unlabelled") or ()]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"{folder}/frame.json", "cameras and boxes with all their keys", repr(error)) from None
-    points = np.zeros((0, 4), np.float32) if lidar is None else lidar.points
-    inside = labels.contains(points.astype(np.float64)).sum(axis=1) if len(labels) else np.zeros(0, int)
-    sensors = SensorFrame(stamp_ns, cameras, lidar, ego)
-    # Labels of a world reach all around, whatever its cameras see.
-    sector = len(cameras) == 1 and content.get("labels") != ALL_AROUND
-    unlabelled = np.reshape(unlabelled, (-1, 3))
-    return LabelledFrame(sensors, labels, inside, unlabelled, sector, object_id, visibility)
+        with naming(file):
+            return _labelled_frame(folder, content)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(str(file), "cameras and boxes with all their keys", repr(error)) from None
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Within it, an InvalidInput that does not say which file it is about is raised with the file's name."""
+    try:
+        yield
+    except InvalidInput as error:
+        if str(file) in error.subject or str(file.parent) in error.subject:
+            raise
+        subject = f"{file}: {error.subject}"
+        raise InvalidInput(subject, error.expected, error.got, error.advice, reason=error.reason) from None
+
+
+def check_labels(labels: Boxes, weight: np.ndarray | None = None, visibility: np.ndarray | None = None) -> None:
+    """Raises InvalidInput for labels where no sensor sees anything, of impossible size, or with shares outside 0..1."""
+    if len(labels) == 0:
+        return
+    distance = float(np.abs(labels.center).max())
+    if distance > FARTHEST_LABEL_M:
+        advice = "are they metres, and in the vehicle's coordinates rather than a map's?"
+        raise InvalidInput("labels", f"centres within {FARTHEST_LABEL_M:g} m", f"{distance:.6g} m", advice)
+    largest = float(labels.size.max())
+    if largest > LARGEST_LABEL_M:
+        raise InvalidInput("labels", f"sizes up to {LARGEST_LABEL_M:g} m", f"{largest:.6g} m", "are they metres?")
+    for name, share in (("weight", weight), ("visibility", visibility)):
+        if share is not None and not ((share >= 0) & (share <= 1)).all():
+            wrong = share[~((share >= 0) & (share <= 1))][0]
+            raise InvalidInput(f"{name} of a label", "a share from 0 to 1", wrong)
+
+
+def points_in_labels(labels: Boxes, points: np.ndarray) -> np.ndarray:
+    """(N,) number of points (M, 3 or more columns) in each label, m. Only points near a label are looked at."""
+    counts = np.zeros(len(labels), np.int64)
+    if len(points) == 0:
+        return counts
+    order = np.argsort(points[:, 0], kind="stable")
+    ordered = points[order, :3].astype(np.float64)
+    reach = 0.5 * np.linalg.norm(labels.size, axis=1)
+    first = np.searchsorted(ordered[:, 0], labels.center[:, 0] - reach, "left")
+    last = np.searchsorted(ordered[:, 0], labels.center[:, 0] + reach, "right")
+    for i in range(len(labels)):
+        counts[i] = labels[[i]].contains(ordered[first[i] : last[i]]).sum()
+    return counts
+
+
+def _labelled_frame(folder: Path, content: Mapping[str, Any]) -> LabelledFrame:
+    stamp_ns = content.get("stamp_ns", 0)
+    cameras = {str(c["name"]): _camera(folder, c, stamp_ns) for c in content.get("cameras", ())}
+    boxes = content.get("boxes", ())
+    labels = _labels(boxes)
+    object_id, visibility, weight = (_column(boxes, key) for key in ("id", "visibility", "weight"))
+    if weight is None and any("weight" in box for box in boxes):
+        weight = np.array([float(box.get("weight", 1.0)) for box in boxes])
+    check_labels(labels, weight, visibility)
+    lidar = _lidar(folder, stamp_ns)
+    ego = None if "ego" not in content else EgoState(stamp_ns, **content["ego"])
+    unlabelled = [(*place["center"][:2], place["radius"]) for place in content.get("unlabelled") or ()]
+    inside = points_in_labels(labels, np.zeros((0, 4)) if lidar is None else lidar.points)
+    covers = content.get("labels", IN_VIEW if len(cameras) == 1 else ALL_AROUND)
+    if covers not in (ALL_AROUND, IN_VIEW):
+        raise InvalidInput("labels", f"{ALL_AROUND!r} or {IN_VIEW!r}", repr(covers))
+    return LabelledFrame(
+        SensorFrame(stamp_ns, cameras, lidar, ego),
+        labels,
+        inside,
+        as_array("unlabelled", np.reshape(unlabelled, (-1, 3)), (None, 3)),
+        sector=covers == IN_VIEW,
+        object_id=None if object_id is None else object_id.astype(np.int64),
+        visibility=visibility,
+        weight=weight,
+    )
+
+
+def _column(boxes: list[Mapping[str, Any]], key: str) -> np.ndarray | None:
+    """(N,) values of a key that every box has; None where one lacks it."""
+    if not boxes or not all(key in box for box in boxes):
+        return None
+    return np.array([int(box[key]) if key == "id" else float(box[key]) for box in boxes])
 
 
 def _camera(folder: Path, entry: Mapping[str, Any], stamp_ns: int) -> CameraFrame:
-    image = cv2.imread(str(folder / entry["file"]), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InvalidInput(str(folder / entry["file"]), "an image", "a file that is missing or cannot be read")
+    image = read_image(folder / entry["file"])
     distortion = Distortion()
     if "distortion" in entry:
         lens = entry["distortion"]
@@ -111,7 +186,6 @@ def _camera(folder: Path, entry: Mapping[str, Any], stamp_ns: int) -> CameraFram
             distortion = Distortion(DistortionModel(lens["model"]), tuple(lens["coefficients"]))
         except ValueError as error:
             raise InvalidInput(f"{folder}/frame.json", "a lens model of sensor_msgs/CameraInfo", error) from None
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return CameraFrame(image, entry["K"], entry["T_base_camera"], stamp_ns, distortion)
 
 
