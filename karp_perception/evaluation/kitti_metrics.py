@@ -160,11 +160,17 @@ class _Table:
         self.has_boxes = all(frame.detections.bbox2d is not None for frame in frames)
         self.has_alpha = bool((self.found.alpha != _NO_ALPHA).all())
         pairs = _same_frame(frame_of_found, self.frame_of_truth, len(frames))
-        measures = {"3d": _volumes, "bev": _areas, **({"2d": _boxes} if self.has_boxes else {})}
-        self.overlaps = {name: self._overlaps(measure, *pairs) for name, measure in measures.items()}
+        bev = _areas(self.found, self.truth, *pairs)
+        self.overlaps = {
+            "3d": self._overlaps(*pairs, *_volumes(self.found, self.truth, *pairs, bev[0])),
+            "bev": self._overlaps(*pairs, *bev),
+        }
+        if self.has_boxes:
+            self.overlaps["2d"] = self._overlaps(*pairs, *_boxes(self.found, self.truth, *pairs))
 
-    def _overlaps(self, measure: Any, found: np.ndarray, truth: np.ndarray) -> _Overlaps:
-        shared, of_found, of_truth = measure(self.found, self.truth, found, truth)
+    def _overlaps(
+        self, found: np.ndarray, truth: np.ndarray, shared: np.ndarray, of_found: np.ndarray, of_truth: np.ndarray
+    ) -> _Overlaps:
         union = of_found + of_truth - shared
         iou = np.divide(shared, union, out=np.zeros(len(shared)), where=shared > 0)
         covered = np.divide(shared, of_found, out=np.zeros(len(shared)), where=shared > 0)
@@ -208,30 +214,30 @@ def _curves(
     alarms = (ignored_found == 0) & (score >= thresholds[:, None]) & ~at.taken & ~(overlaps.on_dont_care > limit)
     hit = at.truth >= 0
     true, false = hit.sum(axis=1), alarms.sum(axis=1)
-    turn = np.where(hit, table.truth.alpha[at.truth] - table.found.alpha, 0.0)
-    alike = np.where(hit, 0.5 * (1.0 + np.cos(turn)), 0.0).sum(axis=1)
+    row, detection = np.nonzero(hit)
+    turn = table.truth.alpha[at.truth[row, detection]] - table.found.alpha[detection]
+    alike = np.bincount(row, 0.5 * (1.0 + np.cos(turn)), minlength=len(thresholds))
     # Where all detections above a threshold were taken by what is ignored there is neither: 0 of 0 counts as 0.
     counted = np.maximum(true + false, 1)
     precision[: len(thresholds)], similarity[: len(thresholds)] = true / counted, alike / counted
     return np.maximum.accumulate(precision[::-1])[::-1], np.maximum.accumulate(similarity[::-1])[::-1]
 
 
-def _volumes(
-    found: KittiObjects, truth: KittiObjects, i: np.ndarray, k: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(P,) m³ that pairs share, and (P,) that each of them has."""
-    shared, _, _ = _areas(found, truth, i, k)
-    bottom = np.minimum(found.location[i, 1], truth.location[k, 1])  # y points down
-    top = np.maximum(found.location[i, 1] - found.size[i, 0], truth.location[k, 1] - truth.size[k, 0])
-    return shared * np.maximum(bottom - top, 0.0), found.size[i].prod(axis=1), truth.size[k].prod(axis=1)
-
-
 def _areas(
     found: KittiObjects, truth: KittiObjects, i: np.ndarray, k: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same in bird's eye, m²."""
+    """(P,) m² on the ground that pairs share, and (P,) that each of them has."""
     a, b = _ground(found)[i], _ground(truth)[k]
     return intersection_area(a, b), np.abs(a[:, 2] * a[:, 3]), np.abs(b[:, 2] * b[:, 3])
+
+
+def _volumes(
+    found: KittiObjects, truth: KittiObjects, i: np.ndarray, k: np.ndarray, ground: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same in 3D, m³, from the areas that pairs share on the ground."""
+    bottom = np.minimum(found.location[i, 1], truth.location[k, 1])  # y points down
+    top = np.maximum(found.location[i, 1] - found.size[i, 0], truth.location[k, 1] - truth.size[k, 0])
+    return ground * np.maximum(bottom - top, 0.0), found.size[i].prod(axis=1), truth.size[k].prod(axis=1)
 
 
 def _boxes(
