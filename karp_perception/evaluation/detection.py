@@ -20,6 +20,7 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSettings
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.evaluation.sweep_statistics import View
 from karp_perception.pipeline import Detecting
@@ -36,23 +37,6 @@ AS_IT_IS = "all sensors"
 
 _ON_LABEL_M = 2.0  # a detection so near to a label is judged by it, wherever it lies
 _MIB = 2.0**20
-
-
-@dataclass(frozen=True)
-class EvaluationFrame:
-    """A labelled frame to be evaluated.
-
-    Attributes:
-        index: place in the order of results, whatever order frames come in.
-        name: for people.
-        kind: what it is counted with beside the total: a family of places, a source of recordings.
-        frame: sensors and labels.
-    """
-
-    index: int
-    name: str
-    kind: str
-    frame: LabelledFrame
 
 
 Variant = Callable[[EvaluationFrame], LabelledFrame]

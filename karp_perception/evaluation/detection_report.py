@@ -20,6 +20,7 @@ from karp_perception.evaluation.scored_frames import ScoredFrame, plain
 if TYPE_CHECKING:
     from rich.table import Table
 
+_MANY_KINDS = 4  # beyond it their groups are in the JSON only
 _MANY_FRAMES = 100  # beyond it nobody reads a row for each
 
 
@@ -150,7 +151,7 @@ def _groups(content: Mapping[str, Any]) -> Table:
     )
     for name, row in content["groups"].items():
         table.add_row(name, *_group_cells(row))
-    if len(content["kinds"]) > 1:
+    if 1 < len(content["kinds"]) <= _MANY_KINDS:
         for kind, figures in content["kinds"].items():
             table.add_section()
             for name in ("vehicles", "vulnerable"):

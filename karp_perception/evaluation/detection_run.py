@@ -12,7 +12,6 @@ from typing import Any
 from karp_perception.core import ConfigurationError, SensorFrame
 from karp_perception.evaluation.detection import (
     DetectedFrame,
-    EvaluationFrame,
     Variant,
     peak_memory_mib,
     repeated_latency,
@@ -20,6 +19,7 @@ from karp_perception.evaluation.detection import (
     scored_frames,
 )
 from karp_perception.evaluation.detection_report import detection_report
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.realism import SOURCES
 from karp_perception.pipeline import Detecting
 from karp_perception.records import latency_summary, versions, write_json

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from karp_perception.core.errors import ConfigurationError
-from karp_perception.evaluation.detection import EvaluationFrame
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 from karp_perception.world.frame_files import write_frame
-from karp_perception.world.workers import job_results
+from karp_perception.world.workers import Work, job_results
 from karp_perception.world.world_frames import EmbeddedPlaces, OpenWorld, WorldFrames, labelled
 
 TRAINING_SEEDS = 1_000_000
@@ -90,23 +90,26 @@ class HeldOutFrames:
 
         Raises WorkerFailed where a process ends early.
         """
+        make = partial(self.maker, open_world)
+        with closing(job_results(make, self.drives(), workers or max(1, (os.cpu_count() or 1) - 1))) as results:
+            for _, frame in results:
+                yield frame
+
+    def maker(self, open_world: OpenWorld | None = None) -> Work:
+        """What makes the frames of a drive by its number. Raises ConfigurationError for a folder that cannot be."""
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigurationError(f"{self.folder}: cannot be written: {error}") from None
-        make = partial(_Maker, self, open_world)
-        with closing(job_results(make, self.drives(), workers or max(1, (os.cpu_count() or 1) - 1))) as results:
-            for _, frame in results:
-                yield frame
+        return _Maker(self, open_world)
 
 
-def seed_of(seed: int, family: str, families: Sequence[str] | None = None) -> int:
+def seed_of(seed: int, family: str) -> int:
     """Seed of a family's worlds for a user's seed, never one of training's."""
     from karp_perception.world.layouts.families import FAMILIES
 
-    known = tuple(families or FAMILIES)
-    return EVALUATION_SEEDS + seed * _SEEDS_APART + (known.index(family) if family in known else len(known))
+    return EVALUATION_SEEDS + seed * _SEEDS_APART + FAMILIES.index(family)
 
 
 class _Maker:
@@ -134,7 +137,7 @@ class _Maker:
                 # Masks are of no use here, and large.
                 made[k] = replace(labelled(sensors, truth), masks={})
                 if folder is not None and k in missing:
-                    _keep(folder, lambda place, s=sensors, t=truth: write_frame(place, s, t))
+                    _keep(folder, partial(write_frame, sensors=sensors, truth=truth))
             frame = made.pop(k, None) if folder is None else load_labelled_frame(folder)
             assert frame is not None
             yield EvaluationFrame(index, name, family, frame)
@@ -145,13 +148,13 @@ class _Maker:
         )
 
 
-def _keep(folder: Path, write: object) -> None:
+def _keep(folder: Path, write: Callable[[Path], None]) -> None:
     """Write a folder that appears under its name when it is complete."""
     partial_folder = folder.with_name(f".{folder.name}.{os.getpid()}{_PARTIAL}")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     try:
-        write(partial_folder)  # type: ignore[operator]
+        write(partial_folder)
         os.rename(partial_folder, folder)
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)

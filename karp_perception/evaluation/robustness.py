@@ -11,10 +11,10 @@ import numpy as np
 from karp_perception.evaluation.detection import (
     AS_IT_IS,
     DetectedFrame,
-    EvaluationFrame,
     Variant,
     cameras_of,
 )
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.sensor_subsets import figures, share
 from karp_perception.sensing.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from karp_perception.sensing.labelled_frame import LabelledFrame

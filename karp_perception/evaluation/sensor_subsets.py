@@ -11,11 +11,11 @@ from karp_perception.core import SensorFrame
 from karp_perception.evaluation.detection import (
     AS_IT_IS,
     DetectedFrame,
-    EvaluationFrame,
     Variant,
     cameras_of,
     scored_frames,
 )
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.nuscenes_config import CVPR_2019
 from karp_perception.evaluation.nuscenes_metrics import nuscenes_metrics, present_classes
 
@@ -74,7 +74,8 @@ def subset_table(frames: Sequence[DetectedFrame]) -> list[dict[str, Any]]:
     A subset with the lidar is scored on all labels by the rule of frames with a lidar, and one with cameras (and the
     lidar alone) on the labels in the view of its cameras (of all cameras) by that of frames without: see `detection`.
     Each row says beside it what all sensors reach on the same labels. Keys: `sensors`, `cameras`, `lidar`, `labels`
-    (which), `view` (of which cameras), `frames`, `mean_ap`, `nds`, `all_sensors` {mean_ap, nds}, `share_of_mean_ap`, `share_of_nds`.
+    (which), `view` (of which cameras), `frames`, `mean_ap`, `nds`, `all_sensors` {mean_ap, nds}, `share_of_mean_ap`,
+    `share_of_nds`.
     """
     cameras = cameras_of(frames)
     lidar = any(frame.has_lidar for frame in frames)

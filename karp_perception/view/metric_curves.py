@@ -110,9 +110,7 @@ def robustness(content: Mapping[str, Any]) -> np.ndarray:
     for row in content["rows"]:
         by_name.setdefault(row["corruption"], []).append(row)
     names = [_spoken(name) for name in by_name]
-    groups = [
-        [(row["nds_kept"], _STRENGTH_COLORS[row["strength"] - 1], None) for row in rows] for rows in by_name.values()
-    ]
+    groups = [[(row["nds_kept"], _strength_color(row["strength"]), None) for row in rows] for rows in by_name.values()]
     title = f"NDS kept under corruption (clean: {content['clean']['nds']:.3f})"
     image = _bars(names, groups, title, "share of the clean NDS", least=3)
     steps = zip(("mild", "plain", "severe"), _STRENGTH_COLORS, strict=True)
@@ -158,6 +156,10 @@ def _bars(names: Sequence[str], groups: Sequence[Sequence[Bar]], title: str, lab
                 plot.line(np.full(2, mark), np.array([y - 2 / pitch, below + 2 / pitch]), TEXT, 2)
     plot.line(np.zeros(2), np.array([0.0, len(groups)]), GRID, 2)
     return image
+
+
+def _strength_color(strength: int | None) -> Color:
+    return MUTED if strength is None else _STRENGTH_COLORS[strength - 1]
 
 
 def _bin_name(low: float | None, high: float | None) -> str:
