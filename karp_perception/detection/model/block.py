@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 MASKED = -1e4
 """What is added to the score of a key that must not be seen: exp of it is 0 in float32, and float16 can hold it."""
@@ -26,7 +27,9 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """What each query gathers.
 
         Args:
@@ -37,9 +40,14 @@ class Attention(nn.Module):
                 attends to everything alike.
 
         Returns:
-            (B, Q, D), and the attention weights (B, heads, Q, K), whose rows sum to 1.
+            (B, Q, D), and the attention weights (B, heads, Q, K), whose rows sum to 1; None in training, which uses
+            torch's fused attention: the same result without ever holding the weights.
         """
         q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
+        if self.training:
+            mask = None if mask is None else mask.to(q.dtype)
+            gathered = functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+            return self.output(gathered), None
         scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
         if mask is not None:
             scores = scores + mask
@@ -69,7 +77,7 @@ class Block(nn.Module):
         memory: Tensor | None = None,
         memory_position: Tensor | None = None,
         mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """One layer: self-attention among x, or attention from x to `memory`.
 
         Positions are added to queries and keys and not to values: they say where to look, not what is there.
@@ -82,7 +90,7 @@ class Block(nn.Module):
             mask: broadcastable to (B, heads, N, M), see `Attention`.
 
         Returns:
-            (B, N, D), and the attention weights (B, heads, N, M).
+            (B, N, D), and the attention weights (B, heads, N, M), None in training.
         """
         normed = self.attention_norm(x)
         query = normed if position is None else normed + position

@@ -80,7 +80,7 @@ class DecoderLayer(nn.Module):
         self.to_tokens = Block(config.width, config.heads, config.mlp_ratio)
 
     def forward(self, queries: Tensor, position: Tensor, tokens: Tensor, token_position: Tensor, query_mask: Tensor,
-                token_mask: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
+                token_mask: Tensor) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Queries (B, N, D) with positions (B, N, D) over tokens (B, M, D) -> (B, N, D), weights (B, heads, N, M).
 
         `query_mask` is broadcastable to (B, heads, N, N), so that training can hide groups of queries from each other.
@@ -145,10 +145,14 @@ class DetectorNet(nn.Module):
     def encode(self, images: Tensor, camera_present: Tensor, canvas: Tensor, lidar_present: Tensor,
                image_position: Tensor, lidar_position: Tensor) -> Tokens:  # fmt: skip
         """Tokens of all sensors; arguments as for `forward`."""
-        # Zeros in the place of what is missing, so that no stale buffer can reach an output; the mask keeps even
-        # those zeros from being attended to.
-        image_tokens = self.image_encoder(images * camera_present[:, :, None, None, None], image_position)
-        lidar_tokens = self.lidar_encoder(canvas * lidar_present[:, :, None, None], lidar_position)
+        if self.training:
+            image_tokens = self._encode_present_images(images, camera_present, image_position)
+            lidar_tokens = self._encode_present_canvases(canvas, lidar_present, lidar_position)
+        else:
+            # Zeros in the place of what is missing, so that no stale buffer can reach an output; the mask keeps even
+            # those zeros from being attended to.
+            image_tokens = self.image_encoder(images * camera_present[:, :, None, None, None], image_position)
+            lidar_tokens = self.lidar_encoder(canvas * lidar_present[:, :, None, None], lidar_position)
         per_camera = image_tokens.shape[1] // images.shape[1]
         camera_mask = ((1.0 - camera_present) * MASKED).unsqueeze(-1).expand(-1, -1, per_camera).flatten(1)
         lidar_mask = ((1.0 - lidar_present) * MASKED).expand(-1, lidar_tokens.shape[1])
@@ -189,8 +193,10 @@ class DetectorNet(nn.Module):
 
     def decode(
         self, tokens: Tokens, queries: Tensor, position: Tensor, query_mask: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
+    ) -> list[tuple[Tensor, Tensor | None]]:
         """Queries (B, N, D) after each decoder layer, with their attention to the tokens (B, heads, N, M).
+
+        There is no attention to be had in training, see `Attention`.
 
         For training every layer's queries go through the heads; any number of further queries may be appended.
         """
@@ -208,7 +214,26 @@ class DetectorNet(nn.Module):
         tokens = self.encode(*inputs[:6])
         queries, position, _, mask = self.queries(tokens, inputs[3], inputs[6])
         layers = self.decode(tokens, queries, position, mask)
-        return torch.stack([weights.mean(dim=1) for _, weights in layers], dim=1)
+        return torch.stack([weights.mean(dim=1) for _, weights in layers if weights is not None], dim=1)
+
+    def _encode_present_images(self, images: Tensor, camera_present: Tensor, position: Tensor) -> Tensor:
+        """Tokens of all cameras, zeros for absent ones: those would spoil the statistics of batch normalisation."""
+        present = camera_present > 0
+        position = position.unflatten(1, (images.shape[1], -1))
+        tokens = position.new_zeros(position.shape)
+        if present.any():
+            found = self.image_encoder(images[present].unsqueeze(1), position[present])
+            tokens = tokens.to(found.dtype).masked_scatter(present[:, :, None, None], found)
+        return tokens.flatten(1, 2)
+
+    def _encode_present_canvases(self, canvas: Tensor, lidar_present: Tensor, position: Tensor) -> Tensor:
+        """Tokens of all canvases, zeros where there is no lidar, for the same reason."""
+        present = lidar_present[:, 0] > 0
+        tokens = position.new_zeros(len(canvas), *position.shape[1:])
+        if present.any():
+            found = self.lidar_encoder(canvas[present], position)
+            tokens = tokens.to(found.dtype).masked_scatter(present[:, None, None], found)
+        return tokens
 
     def _peaks(self, heatmap: Tensor) -> Tensor:
         """(B, L, classes) logits -> (B, L) how good a candidate each token is, by its best class.

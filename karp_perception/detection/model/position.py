@@ -64,13 +64,24 @@ class PositionEmbedding(nn.Module):
         slopes = self._slopes(self.pixels.expand(*camera_present.shape, -1, 2), intrinsics)
         image = self.ray_embedding(slopes, T_base_camera).flatten(1, 2)
         points = self.reference_points()
-        place = self.place_mlp(waves(points[:, :2] / self.config.position_scale_m, self.config.point_octaves))
-        seen_slopes, seen = self._project(points, intrinsics, T_base_camera)
-        seen = (seen * camera_present[:, :, None]).unsqueeze(-1)
-        rays = self.ray_embedding(seen_slopes, T_base_camera)
-        seen_from = (rays * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
+        place = self.place_embedding(points)
+        seen_from = self.seen_from(points, intrinsics, T_base_camera, camera_present)
         learned = self.config.learned_queries
         return image, place[learned:].unsqueeze(0), place.unsqueeze(0) + seen_from
+
+    def place_embedding(self, points: Tensor) -> Tensor:
+        """(..., 3) m in `base_link` -> (..., D) of their places in the bird's-eye plane."""
+        return self.place_mlp(waves(points[..., :2] / self.config.position_scale_m, self.config.point_octaves))
+
+    def seen_from(self, points: Tensor, intrinsics: Tensor, T_base_camera: Tensor, camera_present: Tensor) -> Tensor:
+        """(N, 3) or (B, 1, N, 3) m -> (B, N, D): mean embedding of the rays on which cameras see the points.
+
+        Zeros for points that no camera sees. A query's embedding is this and its place's.
+        """
+        slopes, seen = self._project(points, intrinsics, T_base_camera)
+        seen = (seen * camera_present[:, :, None]).unsqueeze(-1)
+        rays = self.ray_embedding(slopes, T_base_camera)
+        return (rays * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1.0)
 
     def ray_embedding(self, slopes: Tensor, T_base_camera: Tensor) -> Tensor:
         """(B, C, N, 2) rays as x/z and y/z in the optical frame -> (B, C, N, D)."""

@@ -1,0 +1,94 @@
+"""One step's loss: the network in training mode over a batch, with denoising queries and every layer's boxes judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from karp_perception.detection.model.block import MASKED
+from karp_perception.detection.model.config import ModelConfig
+from karp_perception.detection.model.denoising import Denoising, split
+from karp_perception.detection.model.detector_net import DetectorNet
+from karp_perception.detection.model.losses import LossWeights, heatmap_loss, set_loss
+from karp_perception.detection.model.matcher import MatchingCost, match
+from karp_perception.detection.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What is judged, and how much it weighs."""
+
+    weights: LossWeights = LossWeights()
+    matching: MatchingCost = MatchingCost()
+    denoising_queries: int = 72
+    denoising_weight: float = 1.0
+
+
+class Objective(nn.Module):
+    """The network with what only its training needs; called with a batch it gives the loss."""
+
+    def __init__(self, net: DetectorNet, settings: ObjectiveSettings = ObjectiveSettings()) -> None:
+        super().__init__()
+        self.net, self.settings = net, settings
+        self.denoising = Denoising(net.config, settings.denoising_queries)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the network."""
+        return self.net.config
+
+    def forward(self, batch: Batch, seed: int, half: torch.dtype | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss and its parts.
+
+        Args:
+            batch: frames and objects.
+            seed: of the denoising queries.
+            half: type of matrix products and convolutions (bfloat16, float16), None for float32.
+        """
+        net = self.net
+        image_position, lidar_position, reference_position = net.position(*batch.calibration)
+        with torch.autocast(batch.canvas.device.type, half, enabled=half is not None):
+            tokens = net.encode(
+                batch.images, batch.camera_present, batch.canvas, batch.lidar_present, image_position, lidar_position
+            )
+            features, position, reference, mask = net.queries(tokens, batch.lidar_present, reference_position)
+            count = features.shape[1]
+            generator = torch.Generator().manual_seed(seed)
+            noisy = self.denoising(batch.targets, net.position, batch.calibration, generator)
+            if noisy is not None:
+                features = torch.cat([features, noisy.features.to(features.dtype)], dim=1)
+                position = torch.cat([position, noisy.position], dim=1)
+                reference = torch.cat([reference, noisy.reference], dim=1)
+                hidden = noisy.hidden[:, None, None, :] * MASKED
+                mask = torch.cat([mask, hidden], dim=-1) + noisy.mask(count)
+                mask = mask.clamp(min=MASKED)
+            layers = [net.heads(queries, reference) for queries, _ in net.decode(tokens, features, position, mask)]
+        parts: dict[str, Tensor] = {}
+        hidden_proper = self._hidden(batch, count)
+        for number, prediction in enumerate(layers):
+            share = 1.0 if number == len(layers) - 1 else 0.5
+            proper, denoised = split(prediction, count)
+            found = match(proper, batch.targets, hidden_proper, self.settings.matching)
+            losses = set_loss(proper, batch.targets, found, hidden_proper, self.settings.weights)
+            _add(parts, losses, share)
+            if noisy is not None:
+                known = noisy.match(batch.targets)
+                losses = set_loss(denoised, batch.targets, known, noisy.hidden, self.settings.weights)
+                total = torch.stack(list(losses.values())).sum()
+                _add(parts, {"denoising": self.settings.denoising_weight * total}, share)
+        heat = heatmap_loss(tokens.heatmap, batch.targets, batch.lidar_present, net.config)
+        parts["heatmap"] = self.settings.weights.heatmap * heat
+        return torch.stack(list(parts.values())).sum(), parts
+
+    def _hidden(self, batch: Batch, count: int) -> Tensor:
+        """(B, N) which of the queries proper are masked: candidates where there is no lidar."""
+        candidate = torch.arange(count, device=batch.canvas.device) >= self.config.learned_queries
+        return candidate[None, :] & (batch.lidar_present < 0.5)
+
+
+def _add(parts: dict[str, Tensor], losses: Mapping[str, Tensor], share: float) -> None:
+    for name, value in losses.items():
+        parts[name] = parts.get(name, 0.0) + share * value

@@ -1,0 +1,113 @@
+"""Which frame is the n-th sample: an order that depends on the seed alone, so that training can go on at any sample."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from karp_perception.core import ConfigurationError
+from karp_perception.detection.training.world_frames import WorldDrives
+from karp_perception.sensing.labelled_frame import LabelledFrame
+
+if TYPE_CHECKING:
+    from karp_perception.sensing.datasets.dataset import Dataset
+
+
+class Samples(Protocol):
+    """Frames to learn from, shared out to several readers: reader r of n gets what no other reader gets."""
+
+    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+        """The reader's samples from number `first` on, without end; the same whatever was read before."""
+
+
+@dataclass(frozen=True)
+class WorldSamples:
+    """Frames of the world, made while the training runs.
+
+    Making a frame costs more than learning from it. So each reader keeps a pool of the last ones and draws from it:
+    for each frame that is made `echo` samples are drawn, each augmented anew ("data echoing", Choi et al., 2019).
+
+    Attributes:
+        drives: where frames come from.
+        echo: samples for each frame that is made.
+        pool: most frames that a reader keeps.
+        head_start: frames that are made before the first sample is drawn.
+    """
+
+    drives: WorldDrives
+    echo: int = 4
+    pool: int = 400
+    head_start: int = 24
+
+    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+        """See Samples. To go on at `first` the pool is made again, which takes as long as its frames take."""
+        oldest = max(0, self._made(first) - self.pool)
+        drive = oldest // self.drives.per_drive
+        made = drive * self.drives.per_drive
+        source = self.drives.frames(reader + drive * readers, readers)
+        pool: deque[LabelledFrame] = deque(maxlen=self.pool)
+        number = first
+        while True:
+            while made < self._made(number):
+                pool.append(next(source))
+                made += 1
+            kept = min(self.pool, self._made(number))
+            rng = np.random.default_rng([self.drives.seed, reader, number])
+            # Counted from the newest: what is older than the pool may still be there and must not be drawn.
+            yield pool[len(pool) - 1 - int(rng.integers(kept))]
+            number += 1
+
+    def _made(self, number: int) -> int:
+        """Frames that have been made before sample `number` is drawn."""
+        return self.head_start + number // self.echo
+
+
+@dataclass(frozen=True)
+class DatasetSamples:
+    """A data set, over and over, each time in another order."""
+
+    dataset: Dataset
+    seed: int
+
+    def __post_init__(self) -> None:
+        if len(self.dataset) == 0:
+            raise ConfigurationError(f"{self.dataset.name}: no frames to learn from")
+
+    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+        """See Samples."""
+        count = len(self.dataset)
+        number = reader + first * readers
+        while True:
+            epoch, place = divmod(number, count)
+            order = np.random.default_rng([self.seed, epoch]).permutation(count)
+            while place < count:
+                yield self.dataset[int(order[place])]
+                place += readers
+            number = epoch * count + place
+
+
+@dataclass(frozen=True)
+class MixedSamples:
+    """Samples out of several sources, as often as their weights say."""
+
+    sources: Sequence[Samples]
+    weights: Sequence[float]
+    seed: int
+
+    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+        """See Samples."""
+        share = np.asarray(self.weights, float) / np.sum(self.weights)
+
+        def source(number: int) -> int:
+            return int(np.random.default_rng([self.seed, reader, number]).choice(len(share), p=share))
+
+        taken = np.bincount([source(number) for number in range(first)], minlength=len(share))
+        streams = [s.frames(reader, readers, int(n)) for s, n in zip(self.sources, taken, strict=True)]
+        number = first
+        while True:
+            yield next(streams[source(number)])
+            number += 1
