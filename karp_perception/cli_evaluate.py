@@ -74,7 +74,7 @@ def kitti(
 
     source = dataset_source(folder, "kitti", max_frames)
     measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, 1, kitti=True, json=json_file, out=out, **measured)
+    _evaluate(source, config, model, backend, 1, kitti=folder, json=json_file, out=out, **measured)
 
 
 @app.command()
@@ -169,8 +169,8 @@ def _evaluate(
     from rich.console import Console
 
     from karp_perception.evaluation.detection import open_detector
-    from karp_perception.evaluation.detection_report import report_tables
     from karp_perception.evaluation.detection_run import EvaluationOptions, evaluate
+    from karp_perception.evaluation.detection_tables import report_tables
 
     settings = settings_of(config, model, backend).detector
     detector = open_detector(settings, cameras)

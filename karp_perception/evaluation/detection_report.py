@@ -1,9 +1,9 @@
-"""What an evaluation of a detector says: one dict for JSON, and tables for people."""
+"""What an evaluation of a detector says, as one dict for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from karp_perception.evaluation.metric_breakdown import by_distance, by_points
 from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig
 from karp_perception.evaluation.nuscenes_metrics import NuscenesResult, nuscenes_metrics, present_classes
 from karp_perception.evaluation.operating_point import operating_point
+from karp_perception.evaluation.score_calibration import (
+    expected_calibration_error,
+    outcomes,
+    reliability,
+    variance_calibration,
+)
 from karp_perception.evaluation.scored_frames import ScoredFrame, plain
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_MANY_KINDS = 4  # beyond it their groups are in the JSON only
 _MANY_FRAMES = 100  # beyond it nobody reads a row for each
 
 
@@ -53,6 +55,7 @@ def detection_report(
         "operating_point": operating_point(scored, threshold, config),
         "by_distance": by_distance(scored, config=config).to_json(),
         "by_points": by_points(scored, config=config).to_json(),
+        "calibration": _calibration(scored, config, threshold),
         "groups": group_precision(frames, threshold),
         "kinds": {kind: _of_kind(frames, kind, threshold) for kind in dict.fromkeys(frame.kind for frame in frames)},
     }
@@ -73,6 +76,27 @@ def _of_present(scored: Sequence[ScoredFrame]) -> NuscenesConfig:
 
 def _brief(result: NuscenesResult) -> dict[str, Any]:
     return plain({"mean_ap": result.mean_ap, "nds": result.nds})
+
+
+def _calibration(scored: Sequence[ScoredFrame], config: NuscenesConfig, threshold: float) -> dict[str, Any]:
+    """How far scores and variances are from what they say.
+
+    `error` (expected calibration error over all detections, in bins of equal width), `equal_count` (in bins of as many
+    detections), `shown` (of those at or above the threshold alone), `reliability` (the bins), and `variance` by
+    quantity, of matched detections at or above the threshold, where the detector tells variances.
+    """
+    found = outcomes(scored, config)
+    bins, shown = reliability(found.score, found.right), found.score >= threshold
+    content: dict[str, Any] = {
+        "error": bins.error,
+        "equal_count": expected_calibration_error(found.score, found.right, equal_count=True),
+        "shown": expected_calibration_error(found.score[shown], found.right[shown]),
+        "reliability": bins.to_json(),
+    }
+    if all(frame.detections.variance is not None or not len(frame.detections) for frame in scored):
+        variance = variance_calibration(scored, config, min_score=threshold)
+        content["variance"] = {name: row.to_json() for name, row in variance.items()}
+    return plain(content)
 
 
 def _of_kind(frames: Sequence[DetectedFrame], kind: str, threshold: float) -> dict[str, Any]:
@@ -107,106 +131,3 @@ def _within_reach(scored: Sequence[ScoredFrame], reach: ModelConfig) -> dict[str
         cut.append(ScoredFrame(detections, frame.truth[rows], frame.points_inside[rows]))
     area = {"x_range_m": list(reach.x_range_m), "y_range_m": list(reach.y_range_m)}
     return {**_brief(nuscenes_metrics(cut, _of_present(cut))), **area}
-
-
-def report_tables(content: Mapping[str, Any]) -> list[Table]:
-    """The figures for a console: classes, kinds, groups, and what else was measured."""
-    tables = [_classes(content), _groups(content)]
-    if len(content["kinds"]) > 1:
-        tables.append(_kinds(content))
-    if "subsets" in content:
-        tables.append(_subsets(content["subsets"]))
-    if "robustness" in content:
-        tables.append(_robustness(content["robustness"]))
-    if content.get("latency_ms"):
-        tables.append(_latency(content))
-    return tables
-
-
-def _classes(content: Mapping[str, Any]) -> Table:
-    title = f"mAP {_text(content['mean_ap'])}, NDS {_text(content['nds'])} over {content['frames']} frames"
-    point = content["operating_point"]
-    table = _grid(
-        ("class", "labels", "AP", "precision", "recall"),
-        title,
-        f"precision and recall at score {point['threshold']:g}, {point['distance_m']:g} m",
-    )
-    for name in content["classes"]:
-        at = point["classes"].get(name, {})
-        shares = (_text(at.get(key)) for key in ("precision", "recall"))
-        table.add_row(name, str(content["truths"][name]), _text(content["ap"][name]), *shares)
-    table.add_section()
-    table.add_row(
-        "all", str(point["labels"]), _text(content["mean_ap"]), _text(point["precision"]), _text(point["recall"])
-    )
-    for name, value in content["tp_errors"].items():
-        table.add_row(name, "", _text(value), "", "")
-    return table
-
-
-def _groups(content: Mapping[str, Any]) -> Table:
-    table = _grid(
-        ("group", "labels", "AP at 2 m", "precision", "recall", "false alarms"),
-        "with at least 10 points, vehicles within 40 m, others within 30 m",
-    )
-    for name, row in content["groups"].items():
-        table.add_row(name, *_group_cells(row))
-    if 1 < len(content["kinds"]) <= _MANY_KINDS:
-        for kind, figures in content["kinds"].items():
-            table.add_section()
-            for name in ("vehicles", "vulnerable"):
-                table.add_row(f"{name}, {kind}", *_group_cells(figures["groups"][name]))
-    return table
-
-
-def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    shares = (_text(row[key]) for key in ("ap", "precision", "recall"))
-    return str(row["labels"]), *shares, str(row["false_alarms"])
-
-
-def _kinds(content: Mapping[str, Any]) -> Table:
-    table = _grid(("frames of", "frames", "mAP", "NDS"), "by kind of place or source")
-    held_out = content.get("held_out_family", {}).get("family")
-    for kind, row in content["kinds"].items():
-        name = f"{kind} (never trained on)" if kind == held_out else kind
-        table.add_row(name, str(row["frames"]), _text(row["mean_ap"]), _text(row["nds"]))
-    return table
-
-
-def _subsets(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _grid(("sensors", "labels", "mAP", "NDS", "of all sensors'", ""), "the same weights, fewer sensors")
-    for row in rows:
-        figures = (_text(row[key]) for key in ("mean_ap", "nds", "share_of_mean_ap", "share_of_nds"))
-        table.add_row(row["sensors"], row["labels"], *figures)
-    return table
-
-
-def _robustness(content: Mapping[str, Any]) -> Table:
-    columns = ("corruption", "NDS kept, mild", "plain", "severe")
-    table = _grid(columns, f"share of the clean NDS ({_text(content['clean']['nds'])}) that is kept")
-    by_name: dict[str, list[str]] = {}
-    for row in content["rows"]:
-        by_name.setdefault(row["corruption"], []).append(_text(row["nds_kept"]))
-    for name, shares in by_name.items():
-        table.add_row(name, *shares)
-    return table
-
-
-def _latency(content: Mapping[str, Any]) -> Table:
-    table = _grid(("stage", "p50 ms", "p95 ms", "p99 ms"), f"peak memory {content['peak_memory_mib']:.0f} MiB")
-    for stage, p in content["latency_ms"].items():
-        table.add_row(stage, *(f"{p[key]:.1f}" for key in ("p50", "p95", "p99")))
-    return table
-
-
-def _grid(columns: Sequence[str], title: str, caption: str | None = None) -> Table:
-    from rich.table import Table
-
-    grid = Table(*columns, title=title, caption=caption)
-    for column in grid.columns[1:]:
-        column.justify = "right"
-    return grid
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

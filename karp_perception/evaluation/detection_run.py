@@ -16,7 +16,6 @@ from karp_perception.evaluation.detection import (
     peak_memory_mib,
     repeated_latency,
     run_detector,
-    scored_frames,
 )
 from karp_perception.evaluation.detection_report import detection_report
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
@@ -39,7 +38,7 @@ class EvaluationOptions:
         robustness: run on every corruption at three strengths.
         robustness_frames: number of frames that this is done for, the first ones.
         every_class: means over all ten classes, as the nuScenes benchmark takes them, instead of those that occur.
-        kitti: add the measures of the KITTI benchmark.
+        kitti: folder of the KITTI benchmark that the frames are from, in its order: add the benchmark's measures.
         held_out: kind of frames that is reported apart because no training saw it.
         json: file for the figures. out: folder for pictures (and `evaluation.json`). None: not written.
     """
@@ -49,7 +48,7 @@ class EvaluationOptions:
     robustness: bool = False
     robustness_frames: int = 200
     every_class: bool = False
-    kitti: bool = False
+    kitti: Path | None = None
     held_out: str | None = None
     json: Path | None = None
     out: Path | None = None
@@ -181,10 +180,10 @@ def _figures(frames: Sequence[DetectedFrame], detector: Detecting, options: Eval
         held_out=options.held_out,
         reach=getattr(detector, "config", None),
     )
-    if options.kitti:
-        from karp_perception.evaluation.kitti_metrics import kitti_metrics
+    if options.kitti is not None:
+        from karp_perception.evaluation.kitti_frames import kitti_scores
 
-        content["kitti"] = kitti_metrics(scored_frames(frames)).to_json()
+        content["kitti"] = kitti_scores(frames, options.kitti)
     if options.subsets:
         from karp_perception.evaluation.sensor_subsets import subset_table
 

@@ -36,6 +36,8 @@ def write_pictures(content: Mapping[str, Any], folder: Path) -> list[Path]:
     ):
         if key in content:
             pictures[f"ap_{key}"] = broken_down(content[key], title, unit)
+    if "calibration" in content:
+        pictures["reliability"] = reliability(content["calibration"])
     if content.get("robustness", {}).get("rows"):
         pictures["robustness"] = robustness(content["robustness"])
     if content.get("subsets"):
@@ -101,6 +103,33 @@ def broken_down(table: Mapping[str, Any], title: str, unit: str) -> np.ndarray:
             entries.append((_spoken(name), color))
     legend(image, entries, _LEGEND)
     legend(image, [("labels at the foot of bars", FAINT)], (_LEGEND[0], _LEGEND[1] + 22 * len(entries) + 16))
+    return image
+
+
+def reliability(calibration: Mapping[str, Any]) -> np.ndarray:
+    """How often detections are right over the score they had, with the diagonal that a calibrated one follows.
+
+    Below, how many detections each bin of scores holds. `calibration` as in `detection_report`; (H, W, 3) uint8 RGB.
+    """
+    bins = calibration["reliability"]
+    edges, count = np.array(bins["edges"]), np.array(bins["count"])
+    image = canvas(_BOX[2] + 40, 690)
+    title = f"Calibration of scores: error {calibration['error']:.3f}"
+    plot = Plot(image, _BOX, (0.0, 1.0), title=title, y_label="share that is right")
+    plot.x_ticks(_FIFTHS)
+    plot.y_ticks(_FIFTHS)
+    for k in np.flatnonzero(count):
+        plot.bar((edges[k], 0.0), (edges[k + 1], bins["right"][k]), _BAR, 0.35)
+    plot.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), FAINT, 2)
+    for k in np.flatnonzero(count):
+        plot.line(np.full(2, bins["score"][k]), np.array([bins["score"][k], bins["right"][k]]), _STRENGTH_COLORS[2], 2)
+        plot.dot(bins["score"][k], bins["right"][k], TEXT)
+    low = (_BOX[0], _BOX[3] + 60, _BOX[2], 640)
+    top = np.log10(max(10, int(count.max(initial=0))))
+    below = Plot(image, low, (0.0, 1.0), (0.0, top), x_label="score", y_label="detections")
+    below.y_ticks({e: f"{10**e:g}" for e in range(int(top) + 1)})
+    for k in np.flatnonzero(count):
+        below.bar((edges[k], 0.0), (edges[k + 1], float(np.log10(count[k]))), _BAR, 0.6)
     return image
 
 
