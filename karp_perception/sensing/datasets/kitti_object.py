@@ -18,6 +18,7 @@ from karp_perception.core.errors import ConfigurationError, InvalidInput
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.core.validation import as_pose
 from karp_perception.sensing.datasets.dataset import index_of
+from karp_perception.sensing.datasets.point_files import read_points
 from karp_perception.sensing.image_files import read_image
 from karp_perception.sensing.labelled_frame import LabelledFrame, check_labels, naming, points_in_labels
 
@@ -137,24 +138,6 @@ class KittiObject:
             (f for f in (folder / f"{name}{suffix}" for suffix in _IMAGES) if f.exists()), folder / f"{name}.png"
         )
         return CameraFrame(read_image(file), calibration.intrinsics, calibration.T_base_camera, 0)
-
-
-def read_points(file: Path, columns: int) -> np.ndarray:
-    """(N, columns) float32 of a file of little-endian float32; points that are not finite are left out.
-
-    Raises InvalidInput, naming the file, where it is missing or ends within a point.
-    """
-    try:
-        values = np.fromfile(file, dtype="<f4")
-        size = file.stat().st_size
-    except OSError as error:
-        raise InvalidInput(
-            str(file), "a sweep of the lidar", f"a file that cannot be read ({error.strerror})", "is it there?"
-        ) from None
-    if size % (4 * columns):
-        raise InvalidInput(str(file), f"{columns} float32 a point", f"{size} bytes", "it is truncated: get it again")
-    points = values.astype(np.float32, copy=False).reshape(-1, columns)
-    return points[np.isfinite(points).all(axis=1)]
 
 
 def read_calibration(file: Path, height: float = LIDAR_HEIGHT_M) -> Calibration:
