@@ -60,6 +60,9 @@ def kitti_frame_of_file(
 ) -> KittiFrame:
     """An image of the KITTI object benchmark, with its labels as they stand in the file.
 
+    Observation angles of labels and detections alike follow from places and turns; KITTI's own differ from that by a
+    median of 0.005 rad.
+
     Args:
         columns: of the label file (`sensing.datasets.kitti_object.read_labels`).
         T_base_rectified: (4, 4) pose of the frame that labels are given in (`Calibration.T_base_rectified`).
