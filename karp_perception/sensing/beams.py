@@ -18,11 +18,11 @@ DEFAULT_ORIGIN = (0.0, 0.0, 1.8)
 _HEIGHTS_M = np.arange(1.4, 2.5, 0.02)
 _NEAR_M, _FAR_M = 3.0, 25.0  # of points that the height is found with: those far away hardly depend on it
 _SAMPLE = 3000
-_SHARP = 1.7  # by which the elevations at the right height must be sharper than at an average one
+_SHARP = 1.25  # by which the elevations at the right height must be sharper than at an average one
 _COARSE_RAD, _FINE_RAD = np.radians(0.1), np.radians(0.05)  # bins of elevation
 _SPAN_RAD = np.radians(60.0)  # elevations up and down
 _NEIGHBOURS_RAD = np.radians(1.6)  # a ring is compared with the strongest within that
-_FEWEST = 20.0  # points in a bin of a ring
+_FEWEST = 3.0  # points in a bin of a ring
 _BAND_RAD = np.radians(0.4)  # taken for a ring where none can be told apart
 
 
@@ -118,7 +118,8 @@ def _rings(elevation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bin_of = ((elevation + np.float32(_SPAN_RAD)) * np.float32(1 / _FINE_RAD)).clip(0, bins - 1).astype(np.int32)
     count = np.convolve(np.bincount(bin_of, minlength=bins), (0.25, 0.5, 0.25), "same")
     strongest = maximum_filter1d(count, round(_NEIGHBOURS_RAD / _FINE_RAD))
-    peaks, _ = find_peaks(count / np.maximum(strongest, _FEWEST), height=0.1, prominence=0.25)
+    # Roots, so that rings that meet little, above the horizon, count beside those on the ground.
+    peaks, _ = find_peaks(np.sqrt(count / np.maximum(strongest, _FEWEST)), height=0.15, prominence=0.2)
     at = (peaks + 0.5) * _FINE_RAD - _SPAN_RAD
     wide = np.flatnonzero(np.diff(at) > 4 * _NEIGHBOURS_RAD)
     if len(at) < 4 or len(wide) > len(at) // 2:

@@ -11,6 +11,7 @@ from karp_perception.core import Boxes
 
 _CELL_RAD = np.radians(0.45)  # about the distance of beams of the lidars that are trained with
 _CLOSING = np.ones((5, 5), np.uint8)  # cells: gaps between beams, and windows
+_CLEARANCE_M = 0.3  # between the ground and the lowest points of an object
 _MARGIN_M = 0.3  # what is nearer by more than that stands before an object
 
 
@@ -45,20 +46,24 @@ class Silhouette:
 
     Args:
         seen: directions of its points (P,), P > 0.
+
+    Attributes:
+        cells: (rows, columns) mask of directions, the lowest first, that the object fills down to the ground.
     """
 
     def __init__(self, seen: Directions) -> None:
         self._middle = float(np.arctan2(np.sin(seen.azimuth).mean(), np.cos(seen.azimuth).mean()))
+        self._nearest = float(seen.distance.min())
         pad = 3 * _CELL_RAD  # room for closing
         azimuth = self._relative(seen.azimuth)
-        self._low = np.array([azimuth.min() - pad, seen.elevation.min() - pad])
+        self._low = np.array([azimuth.min() - pad, seen.elevation.min() - pad - _CLEARANCE_M / self._nearest])
         high = np.array([azimuth.max() + pad, seen.elevation.max() + pad])
         self._cells = np.ceil((high - self._low) / _CELL_RAD).astype(int)
         self._half = 0.5 * self._cells * _CELL_RAD
         self._center = self._low + self._half
-        self._nearest = float(seen.distance.min())
         self._points, _ = self._cell(seen)
-        self.cells = self._closed(self._points)
+        # Down to the ground: what is seen below an object's lowest points lies before it.
+        self.cells = np.logical_or.accumulate(self._closed(self._points)[::-1])[::-1]
 
     def hides(self, scene: Directions, points: np.ndarray, origin: np.ndarray, box: Boxes) -> np.ndarray:
         """Numbers of the scene's points (N, 3 or more) whose ray first passes the silhouette inside the object's box.

@@ -1,0 +1,332 @@
+"""Pasted objects: where they stand, what they hide and what hides them, checked ray by ray in plain loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from labelled_scenes import ORIGIN, cast, make_scene, scene, slab
+
+from karp_perception.core import Boxes, SensorFrame
+from karp_perception.detection.training.augmentation import AugmentationSettings, PasteBank, augment, drop_sensors
+from karp_perception.detection.training.augmentation.paste import overlaps, paste
+from karp_perception.detection.training.augmentation.patches import Patch, warped
+from karp_perception.detection.training.augmentation.sensor_dropout import without
+from karp_perception.detection.training.augmentation.settings import DropSettings, PasteSettings
+from karp_perception.sensing.labelled_frame import LabelledFrame
+
+ALWAYS = PasteSettings(share=1.0, most=4, tries=6)
+EMPTY_STREET = np.zeros((0, 9))
+# One object that stands across the view ahead, for others to stand before and behind it.
+WALL = np.array([(20.0, 0.0, 0.6, 16.0, 3.0, 0.0, 0.0, 0.0, 9)])
+
+
+def full_bank() -> PasteBank:
+    bank = PasteBank()
+    bank.add(scene(), np.random.default_rng(0), lidar_origin=ORIGIN, most=20)
+    return bank
+
+
+def pasted(base: LabelledFrame, seed: int, bank: PasteBank | None = None) -> LabelledFrame:
+    return paste(base, bank or full_bank(), np.random.default_rng(seed), ALWAYS, lidar_origin=ORIGIN)
+
+
+def polygon_overlap(a: Boxes, b: Boxes) -> bool:
+    """By OpenCV's intersection of rotated rectangles."""
+    rectangles = [
+        (tuple(map(float, x.center[0, :2])), tuple(map(float, x.size[0, :2])), float(np.degrees(x.yaw[0])))
+        for x in (a, b)
+    ]
+    kind, points = cv2.rotatedRectangleIntersection(*rectangles)
+    return kind != cv2.INTERSECT_NONE and points is not None and cv2.contourArea(points) > 1e-4
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-6, 6), st.floats(-6, 6), st.floats(0.3, 9), st.floats(0.3, 3), st.floats(-3, 3)),
+        min_size=2,
+        max_size=6,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_rectangles_overlap_as_opencv_says(rows: list[tuple[float, ...]]) -> None:
+    table = np.array(rows)
+    n = len(table)
+    boxes = Boxes(
+        np.c_[table[:, :2], np.zeros(n)], np.c_[table[:, 2:4], np.ones(n)], table[:, 4], np.zeros((n, 2)),
+        np.zeros(n, int), np.ones(n),
+    )  # fmt: skip
+    found = overlaps(boxes[[0]], boxes[1:])
+    shrunk = overlaps(boxes[[0]], boxes[1:], -0.01)
+    for i in range(1, n):
+        expected = polygon_overlap(boxes[[0]], boxes[[i]])
+        # Rectangles that just touch may go either way.
+        assert found[i - 1] == expected or (found[i - 1] and not shrunk[i - 1])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pasted_objects_stand_free_on_the_ground(seed: int) -> None:
+    base = make_scene()
+    frame = pasted(base, seed)
+    new = range(len(base.labels), len(frame.labels))
+    assert len(new) > 0
+    for i in new:
+        box = frame.labels[[i]]
+        assert abs(box.center[0, 2] - 0.5 * box.size[0, 2]) < 0.1  # the ground is z = 0
+        for j in range(i):
+            assert not polygon_overlap(box, frame.labels[[j]])
+        source = int(np.argmin(np.abs(scene().labels.size - box.size).sum(axis=1)))
+        before = scene().labels[[source]]
+        np.testing.assert_allclose(box.size, before.size)
+        assert box.label == before.label
+        # It keeps its speed and the side that it shows.
+        assert np.hypot(*box.velocity[0]) == pytest.approx(np.hypot(*before.velocity[0]))
+        turn = np.angle(np.exp(1j * (box.yaw - before.yaw)))[0]
+        c, s = np.cos(turn), np.sin(turn)
+        np.testing.assert_allclose(box.velocity[0], np.array([[c, -s], [s, c]]) @ before.velocity[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_stay_true(seed: int) -> None:
+    base = scene()
+    frame = pasted(base, seed)
+    counted = frame.labels.contains(frame.sensors.lidar.points.astype(float)).sum(axis=1)
+    np.testing.assert_array_equal(frame.points_inside, counted)
+    n = len(frame.labels)
+    assert len(frame.object_id) == len(frame.visibility) == n
+    assert len(set(frame.object_id.tolist())) == n
+    assert (frame.visibility[: len(base.labels)] <= base.visibility + 1e-9).all()
+    assert len(frame.sensors.lidar.time) == len(frame.sensors.lidar.points)
+    for mask in frame.masks.values():
+        assert set(np.unique(mask)) <= {0, *frame.object_id.tolist()}
+
+
+def test_points_hide_each_other_as_rays_do() -> None:
+    """Every point of the result, one by one: is what is left of the scene before or beside the pasted objects."""
+    checked = 0
+    for seed in range(4):
+        base = make_scene(EMPTY_STREET)
+        frame = paste(base, full_bank(), np.random.default_rng(seed), replace(ALWAYS, most=1), lidar_origin=ORIGIN)
+        if not len(frame.labels):
+            continue
+        old = {tuple(p) for p in base.sensors.lidar.points.tolist()}
+        points = frame.sensors.lidar.points
+        is_old = np.array([tuple(p) in old for p in points.tolist()])
+        own, left = points[~is_old, :3].astype(float) - ORIGIN, points[is_old, :3].astype(float) - ORIGIN
+        distance = np.linalg.norm(own, axis=1)
+        direction = own / distance[:, None]
+        # No old point is left whose ray passes well through the box, as near to an own point as the next beam.
+        within = replace(frame.labels, size=frame.labels.size - 0.2)
+        for point in left:
+            r = np.linalg.norm(point)
+            angle = np.arccos(np.clip(direction @ (point / r), -1, 1))
+            close = (angle < np.radians(0.4)) & (distance < r - 0.3)
+            assert not close.any() or slab(ORIGIN, point[None] / r, within)[0, 0] > r
+            checked += 1
+        # What is gone had the box before it, or lay in it.
+        remaining = {tuple(p) for p in points.tolist()}
+        gone = np.array([p for p in base.sensors.lidar.points.tolist() if tuple(p) not in remaining])[:, :3] - ORIGIN
+        assert len(gone) > 10
+        r = np.linalg.norm(gone, axis=1)
+        entry = slab(ORIGIN, gone / r[:, None], frame.labels)[0]
+        assert (entry < r).all()
+    assert checked > 1000
+
+
+def test_a_wall_hides_what_is_put_behind_it() -> None:
+    base = make_scene(WALL)
+    directions_of = lambda p: p / np.linalg.norm(p, axis=1, keepdims=True)  # noqa: E731
+    behind = 0
+    for seed in range(40):
+        frame = paste(base, full_bank(), np.random.default_rng(seed), ALWAYS, lidar_origin=ORIGIN)
+        for i in range(1, len(frame.labels)):
+            box = frame.labels[[i]]
+            inside = frame.sensors.lidar.points[box.contains(frame.sensors.lidar.points, 0.1)[0], :3] - ORIGIN
+            to_wall = slab(ORIGIN, directions_of(inside), frame.labels[[0]])[0]
+            # No point is seen through the wall, but for half a cell at its rim.
+            through = to_wall < np.linalg.norm(inside, axis=1) - 0.5
+            grown = replace(frame.labels[[0]], size=frame.labels.size[:1] - (0, 0.8, 0.8))
+            deep = slab(ORIGIN, directions_of(inside), grown)[0] < np.linalg.norm(inside, axis=1) - 0.5
+            assert not (through & deep).any()
+            behind += bool(box.center[0, 0] > 21 and abs(box.center[0, 1]) < 12)
+    assert behind == 0 or behind < 10
+
+
+def test_a_turned_object_is_drawn_where_its_box_projects() -> None:
+    """The patch of a box, warped to another bearing, against the silhouette of the turned box."""
+    objects = np.array([(14.0, 1.5, 4.4, 1.8, 1.5, 0.5, 0.0, 0.0, 0)])
+    base = make_scene(objects)
+    camera, mask = base.sensors.cameras["front"], base.masks["front"]
+    patch = Patch.cut(camera, mask, int(base.object_id[0]), 10)
+    assert patch is not None
+    assert patch.whole
+    eye = camera.T_base_camera[:3, 3]
+    for turn in (-0.4, -0.1, 0.0, 0.2):
+        c, s = np.cos(turn), np.sin(turn)
+        R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        x, y, _ = R @ (base.labels.center[0] - eye) + eye
+        moved = objects.copy()
+        moved[0, :2], moved[0, 5] = (x, y), objects[0, 5] + turn
+        expected = make_scene(moved).masks["front"] > 0
+        drawing = warped(patch, camera, turn, (np.array([x, y, 0.75]), 0.0))
+        assert drawing is not None
+        drawn = np.zeros(mask.shape, bool)
+        drawn[drawing.rows, drawing.columns] = drawing.alpha > 0.5
+        assert (drawn & expected).sum() / (drawn | expected).sum() > 0.88
+        if turn == 0.0:
+            colors = drawing.colors[drawing.alpha > 0.9]
+            own = camera.image[mask > 0][0]
+            assert np.median(np.abs(colors.astype(int) - own)) <= 3
+
+
+def test_nearer_objects_stay_in_front_of_drawn_ones() -> None:
+    base = scene()
+    seen_behind = drawn_at_all = 0
+    for seed in range(30):
+        frame = pasted(base, seed)
+        for name, mask in frame.masks.items():
+            before = base.masks[name]
+            changed = mask != before
+            drawn_at_all += bool(changed.any())
+            eye = base.sensors.cameras[name].T_base_camera[:3, 3]
+            away = {int(n): np.linalg.norm(c - eye) for n, c in zip(frame.object_id, frame.labels.center, strict=True)}
+            for new, old in {(int(a), int(b)) for a, b in zip(mask[changed], before[changed], strict=True)}:
+                assert old == 0 or away[new] < away[old]
+                seen_behind += old > 0
+            # Where no mask changed, the image is what it was, but for the soft rim of what was drawn.
+            far = cv2.dilate(changed.astype(np.uint8), np.ones((5, 5))) == 0
+            np.testing.assert_array_equal(frame.sensors.cameras[name].image[far], base.sensors.cameras[name].image[far])
+    assert drawn_at_all > 3
+
+
+def test_without_images_objects_turn_about_the_lidar() -> None:
+    base = make_scene()
+    blind = replace(base, sensors=SensorFrame(base.sensors.stamp_ns, {}, base.sensors.lidar), masks={})
+    bank = full_bank()
+    counts = 0
+    for seed in range(5):
+        frame = pasted(blind, seed, bank)
+        for i in range(len(base.labels), len(frame.labels)):
+            size = frame.labels.size[i]
+            source = int(np.argmin(np.abs(scene().labels.size - size).sum(axis=1)))
+            here, there = (np.hypot(*b.center[k, :2]) for b, k in ((frame.labels, i), (scene().labels, source)))
+            assert here == pytest.approx(there, abs=1e-6)
+            assert 0 < frame.points_inside[i] <= scene().points_inside[source]
+            counts += 1
+    assert counts > 3
+
+
+def test_the_bank_holds_a_few_of_each_class_and_rare_ones_as_often() -> None:
+    bank = PasteBank(capacity=3)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        bank.add(scene(), rng, lidar_origin=ORIGIN)
+    drawn = [int(bank.draw(rng).box.label[0]) for _ in range(400)]  # type: ignore[union-attr]
+    labels = set(scene().labels.label.tolist())
+    assert set(drawn) == labels
+    assert len(bank) <= 3 * len(labels)
+    share = np.bincount(drawn, minlength=10)[list(labels)] / 400
+    assert share.min() > 0.1
+    assert PasteBank().draw(rng) is None
+
+
+def test_stored_objects_do_not_change_with_their_frame() -> None:
+    base = make_scene()
+    points, image = base.sensors.lidar.points.copy(), base.sensors.cameras["front"].image.copy()
+    camera = replace(base.sensors.cameras["front"], image=image)
+    sensors = SensorFrame(0, {"front": camera}, replace(base.sensors.lidar, points=points))
+    bank = PasteBank()
+    bank.add(replace(base, sensors=sensors, masks={"front": base.masks["front"]}), np.random.default_rng(0), most=9)
+    rng = np.random.default_rng(1)
+    before = [(s.points.copy(), s.patches["front"].image.copy()) for s in (bank.draw(rng),) if "front" in s.patches]
+    points[:], image[:] = 0, 0
+    rng = np.random.default_rng(1)
+    after = [(s.points, s.patches["front"].image) for s in (bank.draw(rng),) if "front" in s.patches]
+    assert before
+    for (p, i), (q, j) in zip(before, after, strict=True):
+        np.testing.assert_array_equal(p, q)
+        np.testing.assert_array_equal(i, j)
+
+
+def test_the_same_seed_gives_the_same_frame() -> None:
+    frames = [augment(scene(), np.random.default_rng(5), paste=full_bank()) for _ in range(2)]
+    a, b = (drop_sensors(frame, np.random.default_rng(6)) for frame in frames)
+    assert np.array_equal(a.labels.center, b.labels.center)
+    assert (a.sensors.lidar is None) == (b.sensors.lidar is None)
+    np.testing.assert_array_equal(frames[0].sensors.lidar.points, frames[1].sensors.lidar.points)
+    for name, camera in frames[0].sensors.cameras.items():
+        np.testing.assert_array_equal(camera.image, frames[1].sensors.cameras[name].image)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_augmented_labels_are_true_whatever_happens(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = augment(scene(), rng, paste=full_bank(), lidar_origin=ORIGIN)
+    counted = frame.labels.contains(frame.sensors.lidar.points.astype(float)).sum(axis=1)
+    np.testing.assert_array_equal(frame.points_inside, counted)
+    dropped = drop_sensors(frame, rng)
+    sensors = dropped.sensors
+    present = [name for name, camera in sensors.cameras.items() if camera is not None]
+    assert present or sensors.lidar is not None
+    assert set(sensors.cameras) == {"front", "right"}
+    assert set(dropped.masks) == set(present)
+    assert (dropped.points_inside == (0 if sensors.lidar is None else frame.points_inside)).all()
+    assert len(dropped.labels) == len(frame.labels)
+    assert (dropped.visibility <= frame.visibility).all()
+
+
+def test_shares_of_missing_sensors() -> None:
+    kinds = {"no images": 0, "no lidar": 0, "one of two": 0}
+    for seed in range(2000):
+        sensors = drop_sensors(scene(), np.random.default_rng(seed), DropSettings(camera=0.2)).sensors
+        present = sum(camera is not None for camera in sensors.cameras.values())
+        kinds["no images"] += present == 0
+        kinds["no lidar"] += sensors.lidar is None
+        kinds["one of two"] += present == 1
+    assert kinds["no images"] / 2000 == pytest.approx(0.25, abs=0.03)
+    assert kinds["no lidar"] / 2000 == pytest.approx(0.25, abs=0.03)
+    # Of the rest 2 * 0.2 * 0.8 lose one, and 0.2 * 0.2 would lose both and keep one.
+    assert kinds["one of two"] / 2000 == pytest.approx(0.75 * (0.32 + 0.04), abs=0.03)
+    assert drop_sensors(scene(), np.random.default_rng(0), AugmentationSettings.none().drop) is scene()
+
+
+def test_labels_of_one_camera_end_with_its_view_when_it_goes() -> None:
+    base = scene()
+    camera = base.sensors.cameras["front"]
+    one = replace(
+        base,
+        sensors=SensorFrame(0, {"front": camera}, base.sensors.lidar),
+        masks={"front": base.masks["front"]},
+        sector=True,
+    )
+    blind = without(one, {"front"})
+    assert not blind.sector
+    left = blind.sensors.lidar.points[:, :3].astype(float)
+    T = np.linalg.inv(camera.T_base_camera)
+    pixels = (left @ T[:3, :3].T + T[:3, 3]) @ camera.intrinsics.T
+    assert (pixels[:, 2] > 0).all()
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    assert (pixels >= -1e-3).all()
+    assert (pixels <= np.array([351, 127]) + 1e-3).all()
+    assert 0 < len(left) < len(base.sensors.lidar.points)
+
+
+def test_casting_over_boxes_is_what_a_pasted_box_looks_like() -> None:
+    """Of the ground's points behind a pasted object, few are left where a lidar would have none."""
+    base = make_scene(EMPTY_STREET)
+    shares = []
+    for seed in range(5):
+        frame = paste(base, full_bank(), np.random.default_rng(seed), replace(ALWAYS, most=1), lidar_origin=ORIGIN)
+        if not len(frame.labels):
+            continue
+        real = set(map(tuple, cast(frame.labels).tolist()))
+        ground = [p for p in base.sensors.lidar.points.tolist() if tuple(p) not in real]
+        left = {tuple(p) for p in frame.sensors.lidar.points.tolist()}
+        shares.append(np.mean([tuple(p) in left for p in ground]))
+    assert len(shares) > 2
+    assert np.mean(shares) < 0.2
