@@ -181,7 +181,7 @@ def _figures(frames: Sequence[DetectedFrame], detector: Detecting, options: Eval
         reach=getattr(detector, "config", None),
     )
     if options.kitti is not None:
-        from karp_perception.evaluation.kitti_frames import kitti_scores
+        from karp_perception.evaluation.kitti_folder import kitti_scores
 
         content["kitti"] = kitti_scores(frames, options.kitti)
     if options.subsets:
