@@ -91,7 +91,7 @@ class Explainer:
         self.method = method
         self.source: ModelSource = find_model(self.settings.model)
         self._net = load_network(self.source)
-        self._torch: Any = attribution
+        self._attribution: Any = attribution  # a module of torch: not imported with this one
 
     @property
     def config(self) -> ModelConfig:
@@ -114,10 +114,10 @@ class Explainer:
                 none((0, nx, ny)), False,
             )  # fmt: skip
         rig, arrays = network_arrays(frame, self.config)
-        encoded = self._torch.encode(self._net, arrays, rig.calibration)
-        outputs = {name: value.numpy() for name, value in vars(self._torch.predict(self._net, encoded)).items()}
+        encoded = self._attribution.encode(self._net, arrays, rig.calibration)
+        outputs = {name: value.numpy() for name, value in vars(self._attribution.predict(self._net, encoded)).items()}
         boxes, query = decode_rows(outputs, self.settings.score_threshold, self.settings.max_detections)
-        found = self._torch.attribute(self._net, encoded, query.tolist(), boxes.label.tolist(), self.method)
+        found = self._attribution.attribute(self._net, encoded, query.tolist(), boxes.label.tolist(), self.method)
         weights = found.numpy().astype(np.float64)
         images = weights[:, : -nx * ny].reshape(len(boxes), self.config.cameras, rows, columns)
         return Explanation(
@@ -138,7 +138,7 @@ class Explainer:
 
         Args:
             frame: as explained.
-            hidden: (V, M) mask of tokens, in the order of `Explanation.flat`.
+            hidden: (V, M) mask of tokens, V at least 1, in the order of `Explanation.flat`.
             from_inputs: False: queries cannot attend to the hidden tokens, all else stays: row n of the result is the
                 same query in every variant. True: pixels under hidden image tokens take the mean colour and cells under
                 hidden lidar tokens are emptied before anything is computed; other candidates may become queries then.
@@ -146,18 +146,17 @@ class Explainer:
         Returns:
             scores (V, N, 10) of each class, 0..1, and centres (V, N, 3), m, `base_link`.
         """
-        expected = (len(hidden), self.config.token_count)
-        if hidden.shape != expected:
-            raise InvalidInput("hidden tokens", f"shape {expected}", f"shape {hidden.shape}")
+        if hidden.ndim != 2 or len(hidden) == 0 or hidden.shape[1] != self.config.token_count:
+            raise InvalidInput("hidden tokens", f"shape (1 or more, {self.config.token_count})", f"{hidden.shape}")
         rig, arrays = network_arrays(frame, self.config)
         if from_inputs:
             parts = []
             for row in hidden:
-                encoded = self._torch.encode(self._net, _blanked(arrays, row, self.config), rig.calibration)
-                parts.append(self._torch.predict(self._net, encoded))
+                encoded = self._attribution.encode(self._net, _blanked(arrays, row, self.config), rig.calibration)
+                parts.append(self._attribution.predict(self._net, encoded))
         else:
-            encoded = self._torch.encode(self._net, arrays, rig.calibration)
-            parts = self._torch.predict_without(self._net, encoded, np.asarray(hidden, bool))
+            encoded = self._attribution.encode(self._net, arrays, rig.calibration)
+            parts = self._attribution.predict_without(self._net, encoded, np.asarray(hidden, bool))
         logits = np.concatenate([part.logits.numpy() for part in parts]).astype(np.float64)
         center = np.concatenate([part.center.numpy() for part in parts]).astype(np.float64)
         return 1.0 / (1.0 + np.exp(-logits)), center
