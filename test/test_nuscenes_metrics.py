@@ -111,6 +111,15 @@ def test_equal_scores_and_equal_distances_are_resolved_as_the_definition_says(st
     assert_as_defined(random_frames(7, frames=8, classes=2, steps=steps))
 
 
+def test_of_two_truths_equally_near_the_first_is_taken() -> None:
+    ahead, behind = boxes((11, 0, CAR, 1), yaw=0.3), boxes((9, 0, CAR, 1))
+    found = boxes((10, 0, CAR, 0.9))
+    for truth, error in (((ahead, behind), 0.3), ((behind, ahead), 0.0)):
+        frames = [frame(found, Boxes.concatenate(truth))]
+        assert nuscenes_metrics(frames).class_tp_errors["car"]["orient_err"] == pytest.approx(error)
+        assert_as_defined(frames)
+
+
 def test_scores_of_zero_count_as_recall_that_is_not_reached() -> None:
     truth = boxes(*[(3.0 * k, 0, CAR, 1) for k in range(10)])
     assert_as_defined([frame(boxes(*[(3.0 * k, 0, CAR, 0 if k > 3 else 0.5) for k in range(10)]), truth)])

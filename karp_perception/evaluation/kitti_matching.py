@@ -64,8 +64,8 @@ def assign(candidates: Candidates, thresholds: np.ndarray | None) -> Assignment:
     turn = turn_in_group(candidates.frame[truth])
     score = np.r_[candidates.score, -np.inf]
     counts = np.r_[candidates.ignored_found == 0, False]
-    # Overlaps are positive: all that count go before all that do not, and those in their order.
-    by_overlap = np.where(counts[found], iou, -1.0 - np.arange(found.shape[1]))
+    # Overlaps are positive: all that count go before all that do not, the first of which is taken then.
+    by_overlap = np.where(counts[found], iou, -1.0)
     value = score[found] if thresholds is None else by_overlap
     for now in range(turn.max() + 1):
         mine = np.flatnonzero(turn == now)  # at most one truth of each frame: they cannot be in each other's way
