@@ -22,7 +22,7 @@ _BOX = (70, 80, 650, 490)  # of the axes, px; right of them is the legend
 _LEGEND = (680, 96)
 _FIFTHS = {v: f"{v:.1f}" for v in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
 _MEAN: Color = TEXT
-_ROW = 22  # px a bar
+_ROW, _THIN_ROW = 22, 14  # px a bar, and one of several
 _STRENGTH_COLORS: tuple[Color, ...] = ((70, 168, 140), (226, 176, 92), (222, 92, 86))  # mild, plain, severe
 _BAR: Color = CLASS_COLORS[0]
 
@@ -89,8 +89,8 @@ def broken_down(table: Mapping[str, Any], title: str, unit: str) -> np.ndarray:
     for k, mean in enumerate(table["mean_ap"]):
         if mean is not None:
             plot.bar((k + 0.14, 0.0), (k + 0.86, mean), _MEAN, 0.22)
-            plot.text(k + 0.5, mean, f"{mean:.2f}", TEXT, shift=-5)
-        plot.text(k + 0.5, 0.0, f"{counts[k]}", FAINT, shift=-6)
+            plot.text(k + 0.5, 1.0, f"{mean:.2f}", TEXT, shift=(0, -6))
+        plot.text(k + 0.5, 0.0, f"{counts[k]}", MUTED, shift=(0, -6))
     entries: list[tuple[str, Color]] = [("mean of classes", mixed(BEHIND, _MEAN, 0.3))]
     for name, values in table["ap"].items():
         ap = np.array([np.nan if value is None else value for value in values])
@@ -102,7 +102,8 @@ def broken_down(table: Mapping[str, Any], title: str, unit: str) -> np.ndarray:
                     plot.dot(x, y, color)
             entries.append((_spoken(name), color))
     legend(image, entries, _LEGEND)
-    legend(image, [("labels at the foot of bars", FAINT)], (_LEGEND[0], _LEGEND[1] + 22 * len(entries) + 16))
+    notes = [("above: the mean", MUTED), ("below: labels", MUTED)]
+    legend(image, notes, (_LEGEND[0], _LEGEND[1] + 22 * len(entries) + 16))
     return image
 
 
@@ -143,7 +144,7 @@ def robustness(content: Mapping[str, Any]) -> np.ndarray:
     title = f"NDS kept under corruption (clean: {content['clean']['nds']:.3f})"
     image = _bars(names, groups, title, "share of the clean NDS", least=3)
     steps = zip(("mild", "plain", "severe"), _STRENGTH_COLORS, strict=True)
-    legend(image, list(steps), (image.shape[1] - 110, 96))
+    legend(image, list(steps), (image.shape[1] - 96, 96))
     return image
 
 
@@ -162,25 +163,26 @@ Bar = tuple[float | None, Color, float | None]
 def _bars(names: Sequence[str], groups: Sequence[Sequence[Bar]], title: str, label: str, least: int = 1) -> np.ndarray:
     """Bars to the right in groups with names."""
     per_group = max(least, *(len(group) for group in groups))
-    thick = _ROW if per_group == 1 else 12
+    thick = _ROW if per_group == 1 else _THIN_ROW
     pitch = per_group * thick + 12
     left, top = widest(names) + 28, 80
     width = max(_SIZE[0], left + 560)
     bottom = top + pitch * len(groups)
     image = canvas(width, bottom + 70)
     longest = max([1.0, *(v for group in groups for value, _, mark in group for v in (value, mark) if v is not None)])
-    plot = Plot(image, (left, top, width - 130, bottom), (0.0, longest), (len(groups), 0.0), title=title, x_label=label)
+    plot = Plot(image, (left, top, width - 150, bottom), (0.0, longest), (len(groups), 0.0), title=title, x_label=label)
     plot.x_ticks(_FIFTHS)
     plot.y_ticks({k + 0.5: name for k, name in enumerate(names)}, grid=False, color=MUTED)
     for k, group in enumerate(groups):
+        first = 0.5 * (pitch - thick * len(group))  # px from the group's upper end
         for j, (value, color, mark) in enumerate(group):
-            y = k + (6 + j * thick) / pitch
-            below = y + (thick - 2) / pitch
+            y, below = ((k + (first + j * thick + px) / pitch) for px in (0, thick - 2))
+            middle = 0.5 * (y + below)
             if value is None:
-                plot.text(0.0, below, "-", FAINT, "left")
+                plot.text(0.0, middle, "-", FAINT, "left", (8, 4))
                 continue
             plot.bar((0.0, y), (value, below), color, 0.85)
-            plot.text(max(value, mark or 0.0), below, f"{value:.2f}", TEXT, "left", shift=-1)
+            plot.text(max(value, mark or 0.0), middle, f"{value:.2f}", TEXT, "left", (8, 4))
             if mark is not None:
                 plot.line(np.full(2, mark), np.array([y - 2 / pitch, below + 2 / pitch]), TEXT, 2)
     plot.line(np.zeros(2), np.array([0.0, len(groups)]), GRID, 2)

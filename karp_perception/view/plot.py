@@ -90,11 +90,17 @@ class Plot:
         pill(self.image, (cx - radius, cy - radius, cx + radius, cy + radius), color, radius)
 
     def text(
-        self, x: float, y: float, text: str, color: Color = MUTED, align: str = "center", shift: float = 0
+        self,
+        x: float,
+        y: float,
+        text: str,
+        color: Color = MUTED,
+        align: str = "center",
+        shift: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """A text at a value, `shift` px lower."""
-        px, py = self.place(x, y)
-        draw_text(self.image, text, (px, py + shift), color, TEXT_PX - 1, align=align)
+        """A text at a value, `shift` px further right and down."""
+        px, py = self.place(x, y) + np.array(shift)
+        draw_text(self.image, text, (px, py), color, TEXT_PX - 1, align=align)
 
 
 def legend(image: np.ndarray, entries: Sequence[tuple[str, Color]], at: tuple[int, int], step: int = 22) -> None:
