@@ -21,8 +21,9 @@ from karp_perception.sensing.label_upkeep import recounted
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
 STRENGTHS = (1, 2, 3)
-_CELL_PX = 8  # side of the squares that distances in an image are estimated in
-_FOG_DAMPING = 0.02  # spread of the distances of fog, as a share of the image's width: no edges where squares meet
+_CELL_SHARE = 0.023  # side of the squares that distances in an image are estimated in, of its width
+_TALL_M = 1.8  # over `base_link`: houses and trees go on above the highest beam
+_FOG_DAMPING = 0.012  # spread of the distances of fog, as a share of the image's width: no edges where squares meet
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,8 @@ def _blind_sector(sweep: LidarSweep, degrees: float, rng: np.random.Generator, _
 def image_distance(frame: LabelledFrame, name: str) -> np.ndarray:
     """(H, W) float32 m, about how far away what each pixel of a camera's image shows is.
 
-    Level ground to the horizon; where there are lidar points, the nearest in each square of 8 pixels; labelled objects
-    with a mask at their box's distance.
+    Level ground to the horizon; where there are lidar points, the nearest in each of about 44 x 16 squares, and above
+    the highest of them what it belongs to, if that is tall; labelled objects with a mask at their box's distance.
     """
     camera = frame.sensors.cameras[name]
     assert camera is not None
@@ -188,11 +189,18 @@ def image_distance(frame: LabelledFrame, name: str) -> np.ndarray:
         T = invert_pose(camera.T_base_camera)
         optical = seen @ T[:3, :3].T + T[:3, 3]
         u, v = ((optical @ camera.intrinsics.T)[:, :2] / optical[:, 2:]).T
-        columns, rows = -(-width // _CELL_PX), -(-height // _CELL_PX)
-        cell = (v / _CELL_PX).astype(int).clip(0, rows - 1) * columns + (u / _CELL_PX).astype(int).clip(0, columns - 1)
-        nearest = np.full(rows * columns, np.inf, np.float32)
+        side = max(4, round(_CELL_SHARE * width))
+        columns, rows = -(-width // side), -(-height // side)
+        cell = (v / side).astype(int).clip(0, rows - 1) * columns + (u / side).astype(int).clip(0, columns - 1)
+        nearest, highest = np.full(rows * columns, np.inf, np.float32), np.full(rows * columns, -np.inf)
         np.minimum.at(nearest, cell, np.linalg.norm(optical, axis=1).astype(np.float32))
-        square = np.repeat(np.repeat(nearest.reshape(rows, columns), _CELL_PX, 0), _CELL_PX, 1)[:height, :width]
+        np.maximum.at(highest, cell, seen[:, 2])
+        nearest, highest = nearest.reshape(rows, columns), highest.reshape(rows, columns)
+        top = np.isfinite(nearest).argmax(axis=0)
+        column = np.arange(columns)
+        goes_on = (np.arange(rows)[:, None] < top) & (highest[top, column] > _TALL_M)
+        nearest = np.where(goes_on, nearest[top, column], nearest)
+        square = np.repeat(np.repeat(nearest, side, 0), side, 1)[:height, :width]
         distance = np.where(np.isfinite(square), square, distance)
     mask = frame.masks.get(name)
     if mask is not None and frame.object_id is not None:
@@ -200,7 +208,7 @@ def image_distance(frame: LabelledFrame, name: str) -> np.ndarray:
         for number in np.flatnonzero(np.isin(frame.object_id, np.unique(mask))):
             distance[mask == frame.object_id[number]] = away[number]
     # Its logarithm is smoothed, so that the sky does not weigh more than what stands before it.
-    smooth = cv2.GaussianBlur(np.log(distance), (0, 0), max(0.5, _FOG_DAMPING * 0.25 * width))
+    smooth = cv2.GaussianBlur(np.log(distance), (0, 0), max(0.5, _FOG_DAMPING * width))
     return np.exp(smooth)
 
 
