@@ -1,0 +1,133 @@
+"""`karp evaluate` as a user types it: tables, files, exit codes, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_model import small_weights
+from typer.testing import CliRunner, Result
+from world_drives import DRIVING_CAR, open_world, record
+
+from karp_perception.cli import app
+from karp_perception.core import KarpError
+from karp_perception.world.frame_files import write_frame
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two labelled frames of a world, in a folder."""
+    root, world = tmp_path_factory.mktemp("frames"), open_world(DRIVING_CAR)
+    for name in ("first", "second"):
+        (root / name).mkdir()
+        write_frame(root / name, world.sensors(), world.truth())
+        world.tick()
+    return root
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_every_command_is_told_of() -> None:
+    text = evaluate("--help").stdout
+    for command in ("world", "kitti", "nuscenes", "bag", "frames", "realism"):
+        assert command in text
+
+
+def test_labelled_frames_get_tables_figures_and_pictures(frames: Path, weights: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "figures.json", tmp_path / "out"
+    run = evaluate(
+        "frames", frames, "--model", weights, "--backend", "torch", "--json", file, "--out", out, "--subsets"
+    )
+    assert run.exit_code == 0, run.output
+    assert "vehicles" in run.stdout
+    assert "mAP" in run.stdout
+    content = json.loads(file.read_text())
+    assert content["frames"] == 2
+    assert [row["frame"] for row in content["by_frame"]] == ["first", "second"]
+    assert content["groups"]["vehicles"]["labels"] >= 1
+    assert content["operating_point"]["threshold"] == 0.3
+    assert {row["sensors"] for row in content["subsets"]} == {"all sensors", "lidar", "front"}
+    assert content["model"]["model"] == "small"
+    assert {"preprocess", "network", "decode", "total"} <= set(content["latency_ms"])
+    assert (out / "precision_recall.png").exists()
+    single = evaluate("frames", frames / "first", "--model", weights, "--backend", "torch", "--json", file)
+    assert single.exit_code == 0, single.output
+    assert json.loads(file.read_text())["frames"] == 1
+
+
+def test_the_embedded_world_is_evaluated_and_the_held_out_family_told_apart(weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = ("world", "--frames", 2, "--seed", 1, "--families", "straight,roundabout", "--rig", "nano")
+    run = evaluate(*command, "--model", weights, "--backend", "torch", "--json", file, "--workers", 1)
+    assert run.exit_code == 0, run.output
+    content = json.loads(file.read_text())
+    assert content["source"] == {
+        "kind": "world", "seed": 1, "frames": 2, "families": ["straight", "roundabout"], "rig": "nano"
+    }  # fmt: skip
+    assert set(content["kinds"]) == {"straight", "roundabout"}
+    assert content["held_out_family"]["family"] == "roundabout"
+    for key in ("mean_ap", "nds"):
+        assert 0.0 <= content[key] <= 1.0
+    assert content["truths"]["car"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("frames", "{tmp}/missing"), "missing"),
+        (("frames", "{tmp}"), "frame.json"),
+        (("kitti", "{tmp}"), "label_2"),
+        (("nuscenes", "{tmp}"), "v1.0"),
+        (("bag", "{tmp}/missing.mcap"), "missing.mcap"),
+        (("world", "--family", "moon"), "moon"),
+        (("world", "--rig", "horse"), "horse"),
+        (("frames", "{frames}", "--model", "medium"), "'medium'"),
+        (("frames", "{frames}", "--model", "none"), "nothing to evaluate"),
+        (("frames", "{frames}", "--model", "{frames}/first/frame.json"), "frame.json"),
+        (("frames", "{frames}", "--config", "{tmp}/none.yaml"), "none.yaml"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: tuple[str, ...], says: str, frames: Path, tmp_path: Path) -> None:
+    run = evaluate(*(argument.format(tmp=tmp_path, frames=frames) for argument in arguments))
+    assert run.exit_code != 0
+    assert isinstance(run.exception, KarpError), run.exception
+    assert says in str(run.exception)
+    assert "\n" not in str(run.exception)
+
+
+def test_a_recording_of_the_world_is_evaluated_against_the_truth_in_it(tmp_path: Path, weights: Path) -> None:
+    bag, file = record(tmp_path / "bag", 0.3), tmp_path / "figures.json"
+    run = evaluate("bag", bag, "--model", weights, "--backend", "torch", "--json", file, "--max-frames", 2)
+    assert run.exit_code == 0, run.output
+    content = json.loads(file.read_text())
+    assert content["source"] == {"kind": "bag", "path": str(bag), "frames": 2}
+    assert content["groups"]["vehicles"]["labels"] >= 2
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "karp_perception.cli", "evaluate", "frames", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("karp: ")
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.data
+def test_recorded_frames_are_counted_as_they_are_labelled(recorded_data: Path, weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    run = evaluate("frames", recorded_data / "labelled", "--model", weights, "--backend", "torch", "--json", file)
+    assert run.exit_code == 0, run.output
+    content = json.loads(file.read_text())
+    assert content["groups"]["vehicles"]["labels"] == 36
+    assert set(content["kinds"]) == {"kitti", "nuscenes", "sustech"}
+    assert sum(kind["groups"]["vehicles"]["labels"] for kind in content["kinds"].values()) == 36
