@@ -110,26 +110,42 @@ def objects_from_message(message: Message) -> Objects:
     up (a path of probability 0; the last pose repeated). Raises InvalidInput for what cannot be, or for predicted
     paths of different time steps.
     """
-    n = len(message.objects)
-    center, size, yaw = np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n)
-    velocity, label, score = np.zeros((n, 2)), np.full(n, -1), np.zeros(n)
+    boxes = boxes_from_objects(message)
+    n, turn = len(boxes), _rotation(boxes.yaw)
     ids, covariance = np.zeros(n, np.int64), np.zeros((n, 6, 6))
     for i, item in enumerate(message.objects):
         pose, twist = item.kinematics.initial_pose_with_covariance, item.kinematics.initial_twist_with_covariance
-        ids[i], score[i] = track_id_of(item.object_id.uuid), item.existence_probability
-        yaw[i] = get_yaw(pose.pose.orientation)
-        turn = _rotation(yaw[i])
-        size[i], shift = _dimensions(item.shape)
-        center[i] = get_position(pose.pose.position)
-        center[i, :2] += turn @ shift
-        velocity[i] = turn @ get_position(twist.twist.linear)[:2]
+        ids[i] = track_id_of(item.object_id.uuid)
         covariance[i, :4, :4] = np.reshape(pose.covariance, (6, 6))[_POSE]
-        covariance[i, 4:, 4:] = turn @ np.reshape(twist.covariance, (6, 6))[_TWIST] @ turn.T
-        if item.classification:
-            label[i] = class_from_autoware(max(item.classification, key=lambda c: c.probability).label)
-    boxes = Boxes(center, size, yaw, velocity, label, score, frame=message.header.frame_id)
+        covariance[i, 4:, 4:] = turn[i] @ np.reshape(twist.covariance, (6, 6))[_TWIST] @ turn[i].T
     predicted, probability, step = _paths(message, boxes)
     return Objects(boxes, ids, covariance, np.zeros(n), np.zeros(n), predicted, probability, step)
+
+
+def boxes_from_objects(message: Message) -> Boxes:
+    """Boxes of an autoware_perception_msgs/DetectedObjects, TrackedObjects or PredictedObjects.
+
+    The score is the probability of existence. Velocity is NaN where a detected object has no twist. Raises InvalidInput
+    for boxes that cannot be.
+    """
+    n = len(message.objects)
+    center, size, yaw = np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n)
+    velocity, label, score = np.full((n, 2), np.nan), np.full(n, -1), np.zeros(n)
+    for i, item in enumerate(message.objects):
+        kinematics = item.kinematics
+        predicted = hasattr(kinematics, "initial_pose_with_covariance")
+        pose = (kinematics.initial_pose_with_covariance if predicted else kinematics.pose_with_covariance).pose
+        twist = kinematics.initial_twist_with_covariance if predicted else kinematics.twist_with_covariance
+        score[i], yaw[i] = item.existence_probability, get_yaw(pose.orientation)
+        turn = _rotation(yaw[i])
+        size[i], shift = _dimensions(item.shape)
+        center[i] = get_position(pose.position)
+        center[i, :2] += turn @ shift
+        if getattr(kinematics, "has_twist", True):
+            velocity[i] = turn @ get_position(twist.twist.linear)[:2]
+        if item.classification:
+            label[i] = class_from_autoware(max(item.classification, key=lambda c: c.probability).label)
+    return Boxes(center, size, yaw, velocity, label, score, frame=message.header.frame_id)
 
 
 def _dimensions(shape: Message) -> tuple[np.ndarray, np.ndarray]:

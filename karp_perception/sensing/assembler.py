@@ -141,6 +141,11 @@ class FrameAssembler:
         self._waiting: dict[str, deque[_Waiting]] = {name: deque() for name in names}
         self._lock = threading.RLock()
 
+    @property
+    def intensity_full_scale(self) -> float:
+        """What is taken for full intensity of the lidar; 0 while nothing is known of it."""
+        return self._full_scale
+
     # What comes in. Each of these counts and drops a message it cannot read; none raises for bad data.
 
     def add_points(self, message: Any, arrival_ns: int) -> None:

@@ -99,14 +99,14 @@ def load_labelled_frame(folder: Path) -> LabelledFrame:
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Within it, an InvalidInput that does not say which file it is about is raised with the file's name."""
+def naming(source: Path | str) -> Iterator[None]:
+    """Within it, an InvalidInput that does not say which file it is about is raised with the name of `source`."""
     try:
         yield
     except InvalidInput as error:
-        if str(file) in error.subject or str(file.parent) in error.subject:
+        if error.subject.startswith((str(source), f"{Path(source).parent}/")):
             raise
-        subject = f"{file}: {error.subject}"
+        subject = f"{source}: {error.subject}"
         raise InvalidInput(subject, error.expected, error.got, error.advice, reason=error.reason) from None
 
 
