@@ -20,6 +20,7 @@ from tiny_world import TinyPlaces
 
 from karp_perception.core import Boxes, ConfigurationError
 from karp_perception.detection.detector import DetectorSettings
+from karp_perception.detection.training import world_frames as training
 from karp_perception.evaluation.detection import (
     AS_IT_IS,
     DetectedFrame,
@@ -279,7 +280,8 @@ def test_seeds_are_never_those_of_training_and_differ() -> None:
     seeds = [seed_of(seed, family) for seed in range(50) for family in FAMILIES]
     assert min(seeds) >= EVALUATION_SEEDS > TRAINING_SEEDS
     assert len(set(seeds)) == len(seeds)
-    assert HELD_OUT_FAMILY in FAMILIES
+    assert training.TRAINING_SEEDS == TRAINING_SEEDS
+    assert set(FAMILIES) - set(training.TRAINING_FAMILIES) == {HELD_OUT_FAMILY}
 
 
 def content(frames: Iterable[EvaluationFrame]) -> dict[int, tuple[str, str, bytes, bytes]]:
