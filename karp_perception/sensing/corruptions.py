@@ -1,7 +1,7 @@
 """Things that go wrong with sensors, by name and in three strengths: what robustness is measured with.
 
-Each corruption changes what it says and nothing else: labels stay, points in boxes are counted anew, and what no sensor
-shows any more gets visibility 0.
+Each corruption changes what it says and nothing else: labels stay, `points_inside` says what is left, and what no
+sensor shows any more gets visibility 0.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def corrupt(
         raise InvalidInput(f"strength of corruption {name}", "1, 2 or 3", repr(strength))
     corruption = CORRUPTIONS[name]
     origin = np.asarray(DEFAULT_ORIGIN if lidar_origin is None else lidar_origin, np.float64)
-    return recounted(corruption.apply(frame, corruption.levels[strength - 1], rng, origin))
+    return recounted(corruption.apply(frame, corruption.levels[strength - 1], rng, origin), frame)
 
 
 ImageChange = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -202,14 +202,14 @@ def image_distance(frame: LabelledFrame, name: str) -> np.ndarray:
         nearest = np.where(goes_on, nearest[top, column], nearest)
         square = np.repeat(np.repeat(nearest, side, 0), side, 1)[:height, :width]
         distance = np.where(np.isfinite(square), square, distance)
+    # Its logarithm is smoothed, so that the sky does not weigh more than what stands before it.
+    distance = np.exp(cv2.GaussianBlur(np.log(distance), (0, 0), max(0.5, _FOG_DAMPING * width)))
     mask = frame.masks.get(name)
     if mask is not None and frame.object_id is not None:
         away = np.linalg.norm(frame.labels.center - camera.T_base_camera[:3, 3], axis=1)
         for number in np.flatnonzero(np.isin(frame.object_id, np.unique(mask))):
             distance[mask == frame.object_id[number]] = away[number]
-    # Its logarithm is smoothed, so that the sky does not weigh more than what stands before it.
-    smooth = cv2.GaussianBlur(np.log(distance), (0, 0), max(0.5, _FOG_DAMPING * width))
-    return np.exp(smooth)
+    return distance
 
 
 _CAMERAS, _LIDAR, _BOTH = frozenset({"cameras"}), frozenset({"lidar"}), frozenset({"cameras", "lidar"})

@@ -15,19 +15,34 @@ from karp_perception.sensing.point_index import PointIndex
 _NEAR_M = 0.2  # before the lens, nearer than which nothing is seen
 
 
-def recounted(frame: LabelledFrame, index: PointIndex | None = None) -> LabelledFrame:
-    """The frame with `points_inside` counted anew and, by `with_seen`, its `visibility`.
+def recounted(frame: LabelledFrame, before: LabelledFrame) -> LabelledFrame:
+    """The frame with `points_inside` and `visibility` (see `with_seen`) of what is left of its points.
+
+    `points_inside` falls as the count of points in each box does. That is the count itself where it was one before;
+    a simulator, which knows what each point hit, may have counted more on fast objects: their box is that of the
+    sweep's stamp, and its points were met before and after. Points that moved and did not go are still those of their
+    objects.
 
     Args:
-        frame: whose points or boxes have changed.
-        index: of its points, where there is one.
+        frame: `before` with another sweep and the same labels.
+        before: whose `points_inside` are true.
     """
-    lidar, labels = frame.sensors.lidar, frame.labels
-    if lidar is None or not len(labels):
-        inside = np.zeros(len(labels), np.int64)
-    else:
-        inside = (index or PointIndex(lidar.points)).count(labels)
-    return with_seen(replace(frame, points_inside=inside))
+    lidar, old, count = frame.sensors.lidar, before.sensors.lidar, before.points_inside
+    if lidar is None or not len(lidar.points):
+        count = np.zeros_like(count)
+    elif old is not None and len(old.points) != len(lidar.points) and len(count):
+        inside, was_inside = (PointIndex(sweep.points).count(frame.labels) for sweep in (lidar, old))
+        count = left_of(count, was_inside, inside, len(lidar.points) / len(old.points))
+    return with_seen(replace(frame, points_inside=count))
+
+
+def left_of(count: np.ndarray, was_inside: np.ndarray, inside: np.ndarray, share: float) -> np.ndarray:
+    """(N,) what is left of `count` points on objects, when of `was_inside` in their boxes `inside` are left.
+
+    `share` is what is left of all points, for objects of which none lay in their box.
+    """
+    left = np.where(was_inside > 0, inside / np.maximum(was_inside, 1), share)
+    return np.rint(count * left).astype(np.int64)
 
 
 def with_seen(frame: LabelledFrame) -> LabelledFrame:

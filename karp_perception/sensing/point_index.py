@@ -6,8 +6,8 @@ import numpy as np
 
 from karp_perception.core import Boxes
 
-_CELL_M = 4.0  # about a car's length: a car's box touches two to four squares
-_CELLS = 64  # along a side; what lies beyond belongs to the outermost squares
+_CELL_M = 2.0  # about a car's width: its box touches few squares, and they hold little else
+_CELLS = 128  # along a side; what lies beyond belongs to the outermost squares
 
 
 class PointIndex:

@@ -10,7 +10,7 @@ from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.augmentation.settings import AugmentationSettings, PlaceSettings
 from karp_perception.sensing.corruptions import corrupt
 from karp_perception.sensing.delays import with_late_images
-from karp_perception.sensing.label_upkeep import recounted
+from karp_perception.sensing.label_upkeep import recounted, with_seen
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
 _WEATHER = ("fog", "rain", "low_light", "overexposure", "dirt")
@@ -28,8 +28,9 @@ def augment(
     """A changed copy of the frame: the frame itself where nothing is to change.
 
     In this order: objects of the bank are pasted; the sweep becomes another lidar's; weather; calibration and time
-    errors; place (mirrored, turned, scaled, shifted, tilted); what images show. Then points in boxes are counted anew,
-    and what no sensor shows any more gets visibility 0. Sensors are taken away by `drop_sensors`, which comes last.
+    errors; place (mirrored, turned, scaled, shifted, tilted); what images show. `points_inside` says what is left on
+    each object, and what no sensor shows any more gets visibility 0. Sensors are taken away by `drop_sensors`, which
+    comes last.
 
     Args:
         frame: any of its sensors may be missing.
@@ -38,10 +39,13 @@ def augment(
         paste: objects to put into the frame, from frames of the same sensors; None for none.
         lidar_origin: (3,) where the lidar's beams start, m in `base_link`; None to find it where it is needed.
     """
-    before = frame
+    given = frame
     if paste is not None:
         frame = pasting.paste(frame, paste, rng, settings.paste, lidar_origin=lidar_origin)
+    before = frame
     frame = sweeps.changed(frame, rng, settings.sweep, lidar_origin)
+    if frame is not before:
+        frame = recounted(frame, before)
     if rng.random() < settings.image.weather:
         name, strength = _WEATHER[int(rng.integers(len(_WEATHER)))], int(rng.integers(1, 3))
         frame = corrupt(frame, name, strength, rng)
@@ -51,7 +55,7 @@ def augment(
     frame = placed(frame, rng, settings.place)
     frame = cameras.zoomed(frame, rng, settings.image)
     frame = cameras.recolored(frame, rng, settings.image)
-    return frame if frame is before else recounted(frame)
+    return frame if frame is given else with_seen(frame)
 
 
 def placed(frame: LabelledFrame, rng: np.random.Generator, settings: PlaceSettings) -> LabelledFrame:

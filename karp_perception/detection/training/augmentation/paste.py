@@ -18,7 +18,7 @@ from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.augmentation.patches import Drawing, warped
 from karp_perception.detection.training.augmentation.settings import PasteSettings
 from karp_perception.sensing.beams import DEFAULT_ORIGIN
-from karp_perception.sensing.label_upkeep import in_view, pixel_counts
+from karp_perception.sensing.label_upkeep import in_view, left_of, pixel_counts
 from karp_perception.sensing.labelled_frame import LabelledFrame
 from karp_perception.sensing.point_index import PointIndex
 
@@ -71,7 +71,7 @@ def paste(
 ) -> LabelledFrame:
     """The frame with objects of the bank; itself where none found a place, or where there are no points.
 
-    New labels come last. `points_inside` is counted anew; `visibility` of those that are hidden by new ones falls by
+    New labels come last. `points_inside` says what is left; `visibility` of those that are hidden by new ones falls by
     the share of their points or pixels that is left, whichever is more.
 
     Args:
@@ -287,13 +287,6 @@ def _place(scene: _Scene, box: Boxes, points: np.ndarray, silhouette: Silhouette
     scene.labels = Boxes.concatenate([scene.labels, box])
 
 
-def _count(scene: _Scene) -> np.ndarray:
-    """(N,) points in each box."""
-    owner, point = scene.index.inside(scene.labels)
-    count = np.bincount(owner[~scene.gone[point]], minlength=len(scene.labels))
-    return count + PointIndex(np.concatenate(scene.new_points)).count(scene.labels)
-
-
 def _finished(frame: LabelledFrame, scene: _Scene, new: int) -> LabelledFrame:
     """The frame with what was put into it."""
     sensors = frame.sensors
@@ -306,16 +299,20 @@ def _finished(frame: LabelledFrame, scene: _Scene, new: int) -> LabelledFrame:
     points = np.concatenate([scene.points[~scene.gone], *scene.new_points])
     time = None if scene.time is None else np.concatenate([scene.time[~scene.gone], *scene.new_time])
     lidar = LidarSweep(points, sensors.lidar.stamp_ns, time)
-    inside = _count(scene)
+    # Counted in boxes before and after: see `left_of`.
+    owner, point = scene.index.inside(frame.labels)
+    was_inside, inside = (np.bincount(rows, minlength=len(frame.labels)) for rows in (owner, owner[~scene.gone[point]]))
+    own = np.array([len(of_object) for of_object in scene.new_points], np.int64)
+    left = left_of(frame.points_inside, was_inside, inside, 1.0)
     visibility, object_id = scene.visibility, scene.object_id
     if visibility is not None:
-        visibility[: len(frame.labels)] *= _share_left(frame, scene, inside[: len(frame.labels)])
+        visibility[: len(frame.labels)] *= _share_left(frame, scene, left)
     weight = None if frame.weight is None else np.append(frame.weight, np.ones(new))
     return replace(
         frame,
         sensors=SensorFrame(sensors.stamp_ns, cameras, lidar, sensors.ego),
         labels=scene.labels,
-        points_inside=inside,
+        points_inside=np.concatenate([left, own]),
         object_id=object_id,
         visibility=visibility,
         weight=weight,
