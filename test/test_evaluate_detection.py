@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from known_truth import POINTS_EACH, Knowing, boxes, labelled, street
+from rich.console import Console
 from small_model import SMALL
 from tiny_world import TinyPlaces
 
@@ -30,6 +32,7 @@ from karp_perception.evaluation.detection import (
 )
 from karp_perception.evaluation.detection_report import detection_report
 from karp_perception.evaluation.detection_run import EvaluationOptions, Source, evaluate, folder_source
+from karp_perception.evaluation.detection_tables import report_tables
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.group_precision import group_precision
 from karp_perception.evaluation.held_out_frames import (
@@ -354,6 +357,12 @@ def test_the_json_has_what_scripts_rely_on(tmp_path: Path) -> None:
     assert stored["source"] == {"kind": "made up"}
     assert [row["frame"] for row in stored["by_frame"]] == [item.name for item in items]
     assert not list(tmp_path.rglob("*.partial"))
+    console = Console(record=True, width=200, file=io.StringIO())
+    for table in report_tables(content):
+        console.print(table)
+    printed = console.export_text()
+    for words in (f"mAP {content['mean_ap']:.3f}", "a 0, vehicles", "no_lidar", "lidar + front", "peak memory"):
+        assert words in printed
 
 
 def test_an_interrupted_run_leaves_no_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-_MANY_KINDS = 4  # beyond it their groups are in the JSON only
+_MANY_KINDS, _MANY_FRAMES = 4, 12  # beyond it their groups are in the JSON only
 
 
 def report_tables(content: Mapping[str, Any]) -> list[Table]:
@@ -16,6 +16,8 @@ def report_tables(content: Mapping[str, Any]) -> list[Table]:
     tables = [_classes(content), _groups(content)]
     if len(content["kinds"]) > 1:
         tables.append(_kinds(content))
+    if 1 < len(content.get("by_frame", ())) <= _MANY_FRAMES:
+        tables.append(_by_frame(content["by_frame"]))
     if "kitti" in content:
         tables.append(_kitti(content["kitti"]))
     if "subsets" in content:
@@ -69,6 +71,15 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return str(row["labels"]), *shares, str(row["false_alarms"])
 
 
+def _by_frame(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _grid(("frame", "labels", "AP at 2 m", "precision", "recall", "false alarms"), "groups, frame by frame")
+    for row in rows:
+        for name in ("vehicles", "vulnerable"):
+            if row[name]["labels"] or row[name]["false_alarms"]:
+                table.add_row(f"{row['frame']}, {name}", *_group_cells(row[name]))
+    return table
+
+
 def _kinds(content: Mapping[str, Any]) -> Table:
     table = _grid(("frames of", "frames", "mAP", "NDS"), "by kind of place or source")
     held_out = content.get("held_out_family", {}).get("family")
@@ -97,13 +108,17 @@ def _subsets(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _robustness(content: Mapping[str, Any]) -> Table:
-    columns = ("corruption", "NDS kept, mild", "plain", "severe")
+    columns = ("corruption", "NDS kept, mild", "plain", "severe", "in view: mild", "plain", "severe")
     table = _grid(columns, f"share of the clean NDS ({_text(content['clean']['nds'])}) that is kept")
-    by_name: dict[str, list[str]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in content["rows"]:
-        by_name.setdefault(row["corruption"], []).append(_text(row["nds_kept"]))
-    for name, shares in by_name.items():
-        table.add_row(name, *shares)
+        by_name.setdefault(row["corruption"], []).append(row)
+    for name, rows in by_name.items():
+        cells = []
+        for parts in (rows, [row.get("in_view", {}) for row in rows]):
+            shares = [_text(part.get("nds_kept")) for part in parts]
+            cells += shares + [""] * (3 - len(shares))
+        table.add_row(name, *cells)
     return table
 
 
