@@ -40,7 +40,7 @@ class ModelConfig:
     height_edges_m: tuple[float, ...] = (-0.3, 0.15, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.5)
     lidar_stem: tuple[int, ...] = (48, 128)  # channels of the halvings from cells to tokens of 1.6 m
     lidar_blocks: int = 2  # one in local windows, one in strided windows that span the canvas
-    window: int = 16  # tokens along a window's side: 256 tokens attend to each other, 25 m in a local window
+    window: int = 8  # tokens along a window's side: 64 tokens attend to each other, 13 m in a local window
 
     # Transformer.
     width: int = 128

@@ -69,7 +69,7 @@ class Denoising(nn.Module):
         most: queries of a frame; as many groups are made as fit, one at least.
     """
 
-    def __init__(self, config: ModelConfig, most: int = 72) -> None:
+    def __init__(self, config: ModelConfig, most: int = 56) -> None:
         super().__init__()
         self.config, self.most = config, most
         self.label = nn.Embedding(CLASSES, config.width)

@@ -23,7 +23,7 @@ class ObjectiveSettings:
 
     weights: LossWeights = LossWeights()
     matching: MatchingCost = MatchingCost()
-    denoising_queries: int = 72
+    denoising_queries: int = 56
     denoising_weight: float = 1.0
 
 
