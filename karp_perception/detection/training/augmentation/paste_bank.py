@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,21 @@ class PasteBank:
         self._capacity = capacity
         self._objects: list[list[StoredObject]] = [[] for _ in CLASS_NAMES]
         self._offered = np.zeros(len(CLASS_NAMES), np.int64)
+
+    @classmethod
+    def of(
+        cls,
+        frames: Iterable[LabelledFrame],
+        seed: int,
+        *,
+        capacity: int = 60,
+        lidar_origin: np.ndarray | None = None,
+    ) -> PasteBank:
+        """A bank filled once from some frames: what is drawn then depends on no later frame."""
+        bank, rng = cls(capacity), np.random.default_rng(seed)
+        for frame in frames:
+            bank.add(frame, rng, lidar_origin=lidar_origin)
+        return bank
 
     def __len__(self) -> int:
         return sum(map(len, self._objects))
