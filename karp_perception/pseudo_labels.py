@@ -44,6 +44,7 @@ class PseudoLabelSettings(Settings):
     track: bool = setting(
         True, "follow detections over time: a label's confidence is the probability that its track exists"
     )
+    age: float = setting(0.25, "a track younger than this is a doubt, however sure", unit="s", low=0.0, high=60.0)
     place_margin: float = setting(0.5, "around what may be there", unit="m", low=0.0, high=10.0)
     same: float = setting(2.0, "a detection this near to a label's middle belongs to it", unit="m", low=0.0, high=10.0)
 
@@ -78,9 +79,7 @@ def pseudo_labelled(
     with Perceiver(replace(pipeline, detector=own), detector) as perceiver:
         if not perceiver.detector.trained:
             model = perceiver.detector.info.get("model")
-            raise ConfigurationError(
-                f"model {model}: expected one with trained weights: labels of another mean nothing"
-            )
+            raise ConfigurationError(f"model {model}: expected trained weights: labels of other ones mean nothing")
         tracker = Tracker(pipeline.tracker) if settings.track else None
         for frame in frames:
             seen = perceiver.step(frame)
@@ -97,7 +96,7 @@ def _labelled(
         labels, doubtful = detections[sure], detections[~sure]
     else:
         objects = tracker.step(frame.stamp_ns, detections, Boxes.empty(), ego)
-        sure = _sure(objects, settings.keep)
+        sure = _sure(objects, settings)
         labels, object_id = objects.boxes[sure], objects.track_id[sure]
         known = objects.boxes.label >= 0
         apart = ~_near(detections, labels, settings.same)
@@ -116,9 +115,10 @@ def _labelled(
     )
 
 
-def _sure(objects: Objects, keep: float) -> np.ndarray:
-    """(N,) objects of a known class that were measured in this frame and surely exist."""
-    return (objects.boxes.label >= 0) & (objects.unseen == 0) & (objects.boxes.score >= keep)
+def _sure(objects: Objects, settings: PseudoLabelSettings) -> np.ndarray:
+    """(N,) objects of a known class that were measured in this frame and for long enough, and surely exist."""
+    seen = (objects.unseen == 0) & (objects.age >= settings.age)
+    return seen & (objects.boxes.label >= 0) & (objects.boxes.score >= settings.keep)
 
 
 def _near(boxes: Boxes, others: Boxes, distance: float) -> np.ndarray:

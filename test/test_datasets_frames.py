@@ -231,7 +231,7 @@ def test_what_is_no_data_set_is_said_in_one_line(
     folder = tmp_path / "set"
     folder.mkdir()
     make(folder)
-    with pytest.raises(error, match="set|coco") as caught:
+    with pytest.raises(error, match=r"set|coco") as caught:
         open_dataset(folder, **arguments)
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

@@ -37,7 +37,7 @@ class Sensor:
     intrinsics: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recording:
     """What a sensor recorded once: its file, time (µs), and the pose of the vehicle at that time."""
 
