@@ -14,7 +14,7 @@ from labelled_scenes import scene
 from karp_perception.core import CameraFrame, Distortion, DistortionModel, SensorFrame
 from karp_perception.detection.training.augmentation import AugmentationSettings, augment, geometric
 from karp_perception.detection.training.augmentation.augment import placed
-from karp_perception.detection.training.augmentation.cameras import enlarged, zoomed
+from karp_perception.detection.training.augmentation.cameras import enlarged, shrunk, zoomed
 from karp_perception.detection.training.augmentation.settings import ImageSettings, PlaceSettings
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 
@@ -196,6 +196,21 @@ def test_an_enlarged_image_is_what_its_camera_matrix_says(factor: float, x: floa
         np.testing.assert_allclose(
             near.image[row, column, :2], (from_column * 255 / width, from_row * 255 / height), atol=2.5
         )
+
+
+def test_a_shrunk_image_shows_boxes_at_the_same_share_of_it() -> None:
+    frame = scene()
+    small = shrunk(frame, 200)
+    for name, camera in frame.sensors.cameras.items():
+        other = small.sensors.cameras[name]
+        size, small_size = (np.array(c.image.shape[1::-1]) for c in (camera, other))
+        assert small_size[0] == 200
+        before, after = pixels(camera, frame.labels.center), pixels(other, frame.labels.center)
+        np.testing.assert_allclose((after + 0.5) / small_size, (before + 0.5) / size, atol=1e-9)
+        for number in frame.object_id:
+            share, small_share = (np.mean(m == number) for m in (frame.masks[name], small.masks[name]))
+            assert small_share == pytest.approx(share, abs=2e-3)
+    assert shrunk(frame, 352) is frame
 
 
 def test_masks_are_enlarged_with_their_images() -> None:

@@ -48,7 +48,7 @@ def augment(
         frame = recounted(frame, before)
     if rng.random() < settings.image.weather:
         name, strength = _WEATHER[int(rng.integers(len(_WEATHER)))], int(rng.integers(1, 3))
-        frame = corrupt(frame, name, strength, rng)
+        frame = corrupt(frame, name, strength, rng, lidar_origin=lidar_origin)
     if settings.calibration.delay > 0 and any(camera is not None for camera in frame.sensors.cameras.values()):
         frame = with_late_images(frame, rng.normal(0.0, settings.calibration.delay))
     frame = cameras.miscalibrated(frame, rng, settings.calibration)

@@ -62,6 +62,32 @@ def enlarged(camera: CameraFrame, factor: float, place: np.ndarray) -> CameraFra
     return replace(camera, image=image, intrinsics=matrix @ camera.intrinsics)
 
 
+def shrunk(frame: LabelledFrame, width: int) -> LabelledFrame:
+    """The frame with images of at most `width` columns, their camera matrices and masks alike.
+
+    What a network of that width sees stays the same, and every later change of the images costs less.
+    """
+    cameras, masks = dict(frame.sensors.cameras), dict(frame.masks)
+    for name, camera in cameras.items():
+        if camera is None or camera.image.shape[1] <= width:
+            continue
+        old = np.array(camera.image.shape[1::-1])
+        size = (width, max(1, round(old[1] * width / old[0])))
+        factor = np.array(size) / old
+        K = camera.intrinsics.copy()
+        K[:2] *= factor[:, None]
+        K[:2, 2] += 0.5 * factor - 0.5  # borders keep their places, not the middles of pixels
+        image = cv2.resize(camera.image, size, interpolation=cv2.INTER_AREA)
+        cameras[name] = replace(camera, image=image, intrinsics=K)
+        if name in masks:
+            rows, columns = (
+                ((np.arange(n) + 0.5) / f).astype(int) for n, f in zip(size[::-1], factor[::-1], strict=True)
+            )
+            masks[name] = masks[name][rows[:, None], columns]
+    changed = with_cameras(frame, cameras)
+    return frame if changed is frame else replace(changed, masks=masks)
+
+
 def miscalibrated(frame: LabelledFrame, rng: np.random.Generator, settings: CalibrationSettings) -> LabelledFrame:
     """Every camera's pose with a small error of its own; images stay."""
     if settings.rotation == 0 and settings.translation == 0:
