@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dataset_folders import write_nuscenes
 from small_model import small_weights
 from typer.testing import CliRunner, Result
 from world_drives import DRIVING_CAR, open_world, record
@@ -63,6 +64,17 @@ def test_labelled_frames_get_tables_figures_and_pictures(frames: Path, weights: 
     single = evaluate("frames", frames / "first", "--model", weights, "--backend", "torch", "--json", file)
     assert single.exit_code == 0, single.output
     assert json.loads(file.read_text())["frames"] == 1
+
+
+def test_a_folder_of_nuscenes_is_scored_over_all_ten_classes(weights: Path, tmp_path: Path) -> None:
+    write_nuscenes(tmp_path / "data", 2)
+    file = tmp_path / "figures.json"
+    run = evaluate("nuscenes", tmp_path / "data", "--model", weights, "--backend", "torch", "--json", file)
+    assert run.exit_code == 0, run.output
+    content = json.loads(file.read_text())
+    assert content["frames"] == 2
+    assert len(content["classes"]) == 10
+    assert content["all_classes"] == {"mean_ap": content["mean_ap"], "nds": content["nds"]}
 
 
 def test_the_embedded_world_is_evaluated_and_the_held_out_family_told_apart(weights: Path, tmp_path: Path) -> None:

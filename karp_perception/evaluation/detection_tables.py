@@ -133,6 +133,7 @@ def _grid(columns: Sequence[str], title: str, caption: str | None = None) -> Tab
     from rich.table import Table
 
     grid = Table(*columns, title=title, caption=caption)
+    grid.columns[0].no_wrap = True
     for column in grid.columns[1:]:
         column.justify = "right"
     return grid
