@@ -17,8 +17,9 @@ from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.matcher import Targets
 from karp_perception.detection.preprocessing import network_arrays
 from karp_perception.detection.training.augmentation.augment import AugmentationSettings, augment
+from karp_perception.detection.training.augmentation.paste import paste
 from karp_perception.detection.training.augmentation.sensor_dropout import drop_sensors
-from karp_perception.detection.training.samples import Samples
+from karp_perception.detection.training.samples import Sample, Samples
 from karp_perception.detection.training.targets import pad_targets, target_arrays
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
@@ -107,18 +108,19 @@ class Batches(IterableDataset):
         readers = count * self.trainers
         reader += self.trainer * count
         sample = batch * self.settings.size
-        frames = self.samples.frames(reader, readers, sample)
+        samples = self.samples.samples(reader, readers, sample)
         while True:
             chosen = []
             for _ in range(self.settings.size):
                 rng = np.random.default_rng([self.settings.seed, reader, sample])
-                chosen.append(self._changed(next(frames), rng))
+                chosen.append(self._changed(next(samples), rng))
                 sample += 1
             yield make_batch(chosen, self.config)
 
-    def _changed(self, frame: LabelledFrame, rng: np.random.Generator) -> LabelledFrame:
+    def _changed(self, sample: Sample, rng: np.random.Generator) -> LabelledFrame:
         if self.settings.augmentation is None:
-            return frame
+            return sample.frame
+        frame = paste(sample.frame, sample.bank, rng, self.settings.augmentation.paste)
         return drop_sensors(augment(frame, rng, self.settings.augmentation), rng)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from karp_perception.core import ConfigurationError
+from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.world_frames import WorldDrives
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
     from karp_perception.sensing.datasets.dataset import Dataset
 
 
-class Samples(Protocol):
-    """Frames to learn from, shared out to several readers: reader r of n gets what no other reader gets."""
+_BANK_FRAMES = 100  # of a data set, that objects to paste are taken from
 
-    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame to learn from, and objects of other frames that may be put into it."""
+
+    frame: LabelledFrame
+    bank: PasteBank
+
+
+class Samples(Protocol):
+    """What to learn from, shared out to several readers: reader r of n gets what no other reader gets."""
+
+    def samples(self, reader: int, readers: int, first: int) -> Iterator[Sample]:
         """The reader's samples from number `first` on, without end; the same whatever was read before."""
 
 
@@ -43,22 +55,28 @@ class WorldSamples:
     pool: int = 400
     head_start: int = 24
 
-    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+    def samples(self, reader: int, readers: int, first: int) -> Iterator[Sample]:
         """See Samples. To go on at `first` the pool is made again, which takes as long as its frames take."""
+        # The pool's frames, and those since the bank last began anew, which are never more.
         oldest = max(0, self._made(first) - self.pool)
         drive = oldest // self.drives.per_drive
         made = drive * self.drives.per_drive
         source = self.drives.frames(reader + drive * readers, readers)
         pool: deque[LabelledFrame] = deque(maxlen=self.pool)
+        bank, bank_rng = PasteBank(), np.random.default_rng(0)
         number = first
         while True:
             while made < self._made(number):
+                if made % self.pool == 0:
+                    # The bank begins anew, so that it can be filled again from the frames of one pool.
+                    bank, bank_rng = PasteBank(), np.random.default_rng([self.drives.seed, reader, made])
                 pool.append(next(source))
+                bank.add(pool[-1], bank_rng)
                 made += 1
             kept = min(self.pool, self._made(number))
             rng = np.random.default_rng([self.drives.seed, reader, number])
             # Counted from the newest: what is older than the pool may still be there and must not be drawn.
-            yield pool[len(pool) - 1 - int(rng.integers(kept))]
+            yield Sample(pool[len(pool) - 1 - int(rng.integers(kept))], bank)
             number += 1
 
     def _made(self, number: int) -> int:
@@ -77,15 +95,18 @@ class DatasetSamples:
         if len(self.dataset) == 0:
             raise ConfigurationError(f"{self.dataset.name}: no frames to learn from")
 
-    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+    def samples(self, reader: int, readers: int, first: int) -> Iterator[Sample]:
         """See Samples."""
         count = len(self.dataset)
+        bank, bank_rng = PasteBank(), np.random.default_rng(self.seed)
+        for row in bank_rng.permutation(count)[:_BANK_FRAMES]:
+            bank.add(self.dataset[int(row)], bank_rng)
         number = reader + first * readers
         while True:
             epoch, place = divmod(number, count)
             order = np.random.default_rng([self.seed, epoch]).permutation(count)
             while place < count:
-                yield self.dataset[int(order[place])]
+                yield Sample(self.dataset[int(order[place])], bank)
                 place += readers
             number = epoch * count + place
 
@@ -98,7 +119,7 @@ class MixedSamples:
     weights: Sequence[float]
     seed: int
 
-    def frames(self, reader: int, readers: int, first: int) -> Iterator[LabelledFrame]:
+    def samples(self, reader: int, readers: int, first: int) -> Iterator[Sample]:
         """See Samples."""
         share = np.asarray(self.weights, float) / np.sum(self.weights)
 
@@ -106,7 +127,7 @@ class MixedSamples:
             return int(np.random.default_rng([self.seed, reader, number]).choice(len(share), p=share))
 
         taken = np.bincount([source(number) for number in range(first)], minlength=len(share))
-        streams = [s.frames(reader, readers, int(n)) for s, n in zip(self.sources, taken, strict=True)]
+        streams = [s.samples(reader, readers, int(n)) for s, n in zip(self.sources, taken, strict=True)]
         number = first
         while True:
             yield next(streams[source(number)])

@@ -1,0 +1,115 @@
+"""What counts as findable with which sensors, and denoising queries that tell nothing to the queries proper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_model import SMALL
+from training_samples import made_up_frame
+
+from karp_perception.core import Boxes
+from karp_perception.detection.model.block import MASKED
+from karp_perception.detection.model.denoising import Denoising
+from karp_perception.detection.model.detector_net import build
+from karp_perception.detection.training.batches import make_batch
+from karp_perception.detection.training.objective import Objective
+from karp_perception.detection.training.targets import pad_targets, target_arrays, target_weights
+from karp_perception.sensing.labelled_frame import LabelledFrame
+
+
+def frame(x: list[float], y: list[float], points: list[int], visibility: list[float]) -> LabelledFrame:
+    n = len(x)
+    boxes = Boxes(np.column_stack([x, y, np.ones(n)]), np.full((n, 3), 1.5), np.zeros(n), np.full((n, 2), np.nan),
+                  np.zeros(n, int), np.ones(n))  # fmt: skip
+    sensors = made_up_frame(0).sensors
+    return LabelledFrame(
+        sensors, boxes, np.array(points), np.zeros((0, 3)), sector=False, visibility=np.array(visibility)
+    )
+
+
+def without(of: LabelledFrame, *, lidar: bool = False, camera: bool = False) -> LabelledFrame:
+    cameras = {name: None if camera else c for name, c in of.sensors.cameras.items()}
+    return replace(of, sensors=replace(of.sensors, lidar=None if lidar else of.sensors.lidar, cameras=cameras))
+
+
+def test_each_sensor_proves_what_it_shows() -> None:
+    # Ahead in view; behind; ahead but hidden from the camera; ahead with one point; nobody sees it; off the canvas.
+    f = frame([10, -4, 12, 8, 9, 60], [0, 0, 1, -1, 2, 0], [50, 50, 50, 1, 0, 50], [0.9, 0.9, 0.0, 0.2, 0.0, 0.0])
+    nan = np.nan
+    np.testing.assert_equal(target_weights(f, SMALL), [1, 1, 1, 0, nan, 0])
+    np.testing.assert_equal(target_weights(without(f, camera=True), SMALL), [1, 1, 1, 0, nan, 0])
+    np.testing.assert_equal(target_weights(without(f, lidar=True), SMALL), [1, nan, nan, 0, nan, nan])
+
+
+def test_labels_weigh_as_much_as_they_are_believed_and_unknown_classes_nothing() -> None:
+    f = replace(frame([10, 8], [0, 0], [50, 50], [1, 1]), weight=np.array([0.4, 1.0]))
+    np.testing.assert_allclose(target_weights(f, SMALL), [0.4, 1.0])
+    f = replace(f, labels=replace(f.labels, label=np.array([-1, 0])))
+    np.testing.assert_allclose(target_weights(f, SMALL), [0.0, 1.0])
+
+
+def test_unknown_velocities_are_told_apart() -> None:
+    columns = target_arrays(frame([10], [0], [50], [1]), SMALL)
+    assert columns["velocity_known"].tolist() == [0.0]
+    assert np.isfinite(columns["velocity"]).all()
+    both = pad_targets([columns, target_arrays(made_up_frame(3), SMALL)])
+    assert both.valid.sum() == 1 + len(made_up_frame(3).labels)
+    assert both.velocity_known[1][both.valid[1]].all()
+
+
+def test_denoising_queries_are_hidden_from_those_proper() -> None:
+    net = build(SMALL, 0)
+    batch = make_batch([made_up_frame(k) for k in range(3)], SMALL)
+    noisy = Denoising(SMALL, 24)(batch.targets, net.position, batch.calibration, torch.Generator().manual_seed(0))
+    assert noisy is not None
+    count = SMALL.queries
+    mask = noisy.mask(count)
+    assert (mask[:count, count:] == MASKED).all()
+    assert (mask[:count, :count] == 0).all()
+    size = noisy.target.shape[1] // noisy.groups
+    for g in range(noisy.groups):
+        rows = slice(count + g * size, count + (g + 1) * size)
+        assert (mask[rows, rows] == 0).all()
+        assert (mask[rows, count:][:, torch.arange(len(mask) - count) // size != g] == MASKED).all()
+    known = noisy.match(batch.targets)
+    near = torch.linalg.norm(noisy.reference[known.frame, known.query, :2]
+                             - batch.targets.center[known.frame, known.target, :2], dim=1)  # fmt: skip
+    half = 0.5 * batch.targets.log_size[known.frame, known.target, :2].exp().norm(dim=1)
+    assert (near <= half.clamp(min=0.43)).all()
+    assert batch.targets.valid[known.frame, known.target].all()
+
+
+def test_answers_of_the_queries_proper_do_not_change_with_denoising() -> None:
+    batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
+    parts = []
+    for queries in (0, 24):
+        objective = Objective(build(SMALL, 0))
+        objective.denoising.most = queries
+        objective.train()
+        if queries == 0:
+            objective.denoising.forward = lambda *_: None  # type: ignore[method-assign]
+        parts.append(objective(batch, 0)[1])
+    for name in ("label", "center", "size", "direction", "heatmap"):
+        assert float(parts[0][name]) == pytest.approx(float(parts[1][name]), rel=1e-4), name
+
+
+def test_training_and_inference_say_the_same_where_no_statistics_are_involved() -> None:
+    """The fused attention and the gathering of what is present, against the network as it is exported."""
+    net = build(SMALL, 0)
+    batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
+    batch.camera_present[1] = 0
+    batch.lidar_present[0] = 0
+    inputs = (batch.images, batch.camera_present, batch.canvas, batch.lidar_present, *net.position(*batch.calibration))
+    net.eval()
+    expected = net(*inputs)
+    net.train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    found = net(*inputs)
+    hidden = expected.logits.amax(dim=-1) < MASKED / 2
+    torch.testing.assert_close(found.logits[~hidden], expected.logits[~hidden], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.center[~hidden], expected.center[~hidden], rtol=1e-4, atol=1e-4)
