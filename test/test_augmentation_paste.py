@@ -303,6 +303,33 @@ def test_augmented_labels_are_true_whatever_happens(seed: int) -> None:
     assert (dropped.visibility <= frame.visibility).all()
 
 
+def test_frames_that_lack_things_can_be_augmented() -> None:
+    base = scene()
+    sensors = base.sensors
+    bare = replace(
+        base, object_id=None, visibility=None, masks={}, labels=replace(base.labels, velocity=np.full((6, 2), np.nan))
+    )
+    no_points = replace(sensors.lidar, points=np.zeros((0, 4)), time=np.zeros(0))
+    kinds = {
+        "no truth but boxes": bare,
+        "no labels": base.with_labels(np.zeros(6, bool)),
+        "no lidar": replace(base, sensors=SensorFrame(0, sensors.cameras, None, sensors.ego)),
+        "no points": replace(base, sensors=SensorFrame(0, sensors.cameras, no_points, sensors.ego)),
+        "no cameras": replace(base, sensors=SensorFrame(0, {"front": None}, sensors.lidar), masks={}),
+        "nothing": replace(bare, sensors=SensorFrame(0)),
+    }
+    bank = full_bank()
+    for name, frame in kinds.items():
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            changed = drop_sensors(augment(frame, rng, paste=bank), rng)
+            assert len(changed.points_inside) == len(changed.labels), name
+            for column in (changed.object_id, changed.visibility, changed.weight):
+                assert column is None or len(column) == len(changed.labels), name
+            if frame.sensors.lidar is None:
+                assert changed.sensors.lidar is None
+
+
 def test_shares_of_missing_sensors() -> None:
     kinds = {"no images": 0, "no lidar": 0, "one of two": 0}
     for seed in range(2000):
