@@ -55,7 +55,6 @@ class DetectedFrame:
         has_lidar: whether the frame came with a sweep.
         detections: by name of the variant, `AS_IT_IS` among them; best first.
         moved: variants whose labels are not where those of the frame are.
-        latency_ms: by stage, of the frame as it is.
     """
 
     index: int
@@ -65,7 +64,6 @@ class DetectedFrame:
     has_lidar: bool
     detections: Mapping[str, Boxes]
     moved: Mapping[str, LabelledFrame] = field(default_factory=dict)
-    latency_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -150,9 +148,7 @@ def run_detector(
     detector.warm_up()
     found = []
     for item in frames:
-        stopwatch = Stopwatch()
-        with stopwatch("total"):
-            detections = {AS_IT_IS: detector.detect(item.frame.sensors, stopwatch)}
+        detections = {AS_IT_IS: detector.detect(item.frame.sensors)}
         moved: dict[str, LabelledFrame] = {}
         for name, variant in (variants(item) if callable(variants) else variants).items():
             changed = variant(item)
@@ -169,7 +165,6 @@ def run_detector(
                 has_lidar(item.frame.sensors),
                 detections,
                 moved,
-                stopwatch.milliseconds,
             )
         )
         stepped()

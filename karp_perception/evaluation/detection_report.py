@@ -10,7 +10,7 @@ import numpy as np
 from karp_perception.core import Boxes
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.evaluation.detection import DetectedFrame, scored_frames
-from karp_perception.evaluation.group_precision import by_frame, group_precision
+from karp_perception.evaluation.group_precision import by_frame, by_threshold, group_precision
 from karp_perception.evaluation.metric_breakdown import by_distance, by_points
 from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig
 from karp_perception.evaluation.nuscenes_metrics import NuscenesResult, nuscenes_metrics, present_classes
@@ -39,9 +39,9 @@ def detection_report(
     At the top: `mean_ap`, `nds`, `ap` by class, `tp_errors` and whatever `NuscenesResult.to_json` has; `classes` (those
     they are means over: the ones that occur, or with `every_class` all ten, as the nuScenes benchmark counts) and
     `all_classes` {mean_ap, nds} over all ten. Then `frames`, `operating_point` (at `threshold`), `by_distance`,
-    `by_points`, `calibration`, `groups` (see `group_precision`), `kinds` (figures of each kind of frames, with
-    `groups`), `held_out_family` (of the kind `held_out`, and `others` beside it), `within_reach` (on what lies in the
-    area that the network looks at) and, for few frames, `by_frame`.
+    `by_points`, `calibration`, `groups` and `by_threshold` (see `group_precision`), `kinds` (figures of each kind of
+    frames, with `groups`), `held_out_family` (of the kind `held_out`, and `others` beside it), `within_reach` (on what
+    lies in the area that the network looks at) and, for few frames, `by_frame`.
     """
     scored = scored_frames(frames)
     config = CVPR_2019 if every_class else _of_present(scored)
@@ -57,6 +57,7 @@ def detection_report(
         "by_points": by_points(scored, config=config).to_json(),
         "calibration": _calibration(scored, config, threshold),
         "groups": group_precision(frames, threshold),
+        "by_threshold": by_threshold(frames),
         "kinds": {kind: _of_kind(frames, kind, threshold) for kind in dict.fromkeys(frame.kind for frame in frames)},
     }
     if held_out is not None and held_out in content["kinds"]:

@@ -23,6 +23,9 @@ MEASURED: Mapping[str, Group] = {
 }
 """The groups of `frame_score`, and people and two-wheelers together."""
 
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 19))
+"""Scores to choose a threshold among."""
+
 
 def group_precision(
     frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS
@@ -36,6 +39,19 @@ def group_precision(
 def by_frame(frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS) -> list[dict[str, Any]]:
     """`frame`, `kind` and `group_precision` of each frame."""
     return [{"frame": f.name, "kind": f.kind, **group_precision([f], threshold, variant)} for f in frames]
+
+
+def by_threshold(
+    frames: Sequence[DetectedFrame], thresholds: Sequence[float] = THRESHOLDS, variant: str = AS_IT_IS
+) -> list[dict[str, Any]]:
+    """What each of several score thresholds would give: `threshold`, and by group `precision` and `recall`."""
+    matches = {name: [_matches(frame, group, variant) for frame in frames] for name, group in MEASURED.items()}
+    rows = []
+    for threshold in thresholds:
+        found = {name: _row(of_group, threshold) for name, of_group in matches.items()}
+        shares = {name: {key: row[key] for key in ("precision", "recall")} for name, row in found.items()}
+        rows.append({"threshold": threshold, **shares})
+    return rows
 
 
 def _matches(frame: DetectedFrame, group: Group, variant: str) -> Matches:
