@@ -34,7 +34,7 @@ from karp_perception.evaluation.detection_report import detection_report
 from karp_perception.evaluation.detection_run import EvaluationOptions, Source, evaluate, folder_source
 from karp_perception.evaluation.detection_tables import report_tables
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
-from karp_perception.evaluation.group_precision import by_threshold, group_precision
+from karp_perception.evaluation.group_precision import by_threshold, group_matches, group_precision
 from karp_perception.evaluation.held_out_frames import (
     EVALUATION_SEEDS,
     HELD_OUT_FAMILY,
@@ -257,11 +257,11 @@ def test_groups_are_measured_over_all_frames_together() -> None:
         detected(truth, replace(boxes_, score=np.array(score)))
         for truth, boxes_, score in zip((first, second), found, scores, strict=True)
     ]
-    row = group_precision(frames, 0.5)["vehicles"]
+    row = group_precision(group_matches(frames), 0.5)["vehicles"]
     # By score: hit, false alarm, hit, hit (a truck taken for a car is a vehicle).
     assert (row["labels"], row["hits"], row["false_alarms"]) == (3, 2, 1)
     assert row["recall"] == round(2 / 3, 4)
-    several = {row["threshold"]: row["vehicles"] for row in by_threshold(frames, [0.3, 0.5, 0.85, 0.95])}
+    several = {row["threshold"]: row["vehicles"] for row in by_threshold(group_matches(frames), [0.3, 0.5, 0.85, 0.95])}
     assert several[0.3] == {"precision": 0.75, "recall": 1.0}
     assert several[0.5] == {"precision": row["precision"], "recall": row["recall"]}
     assert several[0.85] == {"precision": 1.0, "recall": round(1 / 3, 4)}

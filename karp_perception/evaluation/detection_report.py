@@ -10,7 +10,13 @@ import numpy as np
 from karp_perception.core import Boxes
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.evaluation.detection import DetectedFrame, scored_frames
-from karp_perception.evaluation.group_precision import by_frame, by_threshold, group_precision
+from karp_perception.evaluation.group_precision import (
+    FrameMatches,
+    by_frame,
+    by_threshold,
+    group_matches,
+    group_precision,
+)
 from karp_perception.evaluation.metric_breakdown import by_distance, by_points
 from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig
 from karp_perception.evaluation.nuscenes_metrics import NuscenesResult, nuscenes_metrics, present_classes
@@ -46,6 +52,7 @@ def detection_report(
     scored = scored_frames(frames)
     config = CVPR_2019 if every_class else _of_present(scored)
     result = nuscenes_metrics(scored, config)
+    matches = group_matches(frames)
     official = result if every_class else nuscenes_metrics(scored)
     content: dict[str, Any] = {
         **result.to_json(),
@@ -56,16 +63,16 @@ def detection_report(
         "by_distance": by_distance(scored, config=config).to_json(),
         "by_points": by_points(scored, config=config).to_json(),
         "calibration": _calibration(scored, config, threshold),
-        "groups": group_precision(frames, threshold),
-        "by_threshold": by_threshold(frames),
-        "kinds": {kind: _of_kind(frames, kind, threshold) for kind in dict.fromkeys(frame.kind for frame in frames)},
+        "groups": group_precision(matches, threshold),
+        "by_threshold": by_threshold(matches),
+        "kinds": _by_kind(frames, matches, threshold),
     }
     if held_out is not None and held_out in content["kinds"]:
         content["held_out_family"] = _held_out(frames, held_out)
     if reach is not None:
         content["within_reach"] = _within_reach(scored, reach)
     if len(frames) <= _MANY_FRAMES:
-        content["by_frame"] = by_frame(frames, threshold)
+        content["by_frame"] = by_frame(frames, matches, threshold)
     return content
 
 
@@ -100,11 +107,16 @@ def _calibration(scored: Sequence[ScoredFrame], config: NuscenesConfig, threshol
     return plain(content)
 
 
-def _of_kind(frames: Sequence[DetectedFrame], kind: str, threshold: float) -> dict[str, Any]:
-    chosen = [frame for frame in frames if frame.kind == kind]
-    scored = scored_frames(chosen)
-    result = nuscenes_metrics(scored, _of_present(scored))
-    return {"frames": len(chosen), **_brief(result), "groups": group_precision(chosen, threshold)}
+def _by_kind(
+    frames: Sequence[DetectedFrame], matches: Sequence[FrameMatches], threshold: float
+) -> dict[str, dict[str, Any]]:
+    found = {}
+    for kind in dict.fromkeys(frame.kind for frame in frames):
+        rows = [k for k, frame in enumerate(frames) if frame.kind == kind]
+        scored = scored_frames([frames[k] for k in rows])
+        brief = _brief(nuscenes_metrics(scored, _of_present(scored)))
+        found[kind] = {"frames": len(rows), **brief, "groups": group_precision([matches[k] for k in rows], threshold)}
+    return found
 
 
 def _held_out(frames: Sequence[DetectedFrame], kind: str) -> dict[str, Any]:

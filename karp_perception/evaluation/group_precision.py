@@ -27,35 +27,43 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 19))
 """Scores to choose a threshold among."""
 
 
-def group_precision(
-    frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS
-) -> dict[str, dict[str, Any]]:
+FrameMatches = Mapping[str, Matches]
+"""What became of a frame's detections, by group."""
+
+
+def group_matches(frames: Sequence[DetectedFrame], variant: str = AS_IT_IS) -> list[FrameMatches]:
+    """Detections matched with labels, frame by frame: what the other functions take."""
+    return [
+        {name: match_group(frame.frame, frame.detections[variant], group) for name, group in MEASURED.items()}
+        for frame in frames
+    ]
+
+
+def group_precision(matches: Sequence[FrameMatches], threshold: float) -> dict[str, dict[str, Any]]:
     """By group: `labels`, `ap` (the nuScenes way), `area` (all that lies under the curve), and at a score threshold
     `hits`, `false_alarms`, `recall`, `precision` and median `center_error_m`. None where nothing is there to tell.
     """
-    return {name: _row([_matches(f, group, variant) for f in frames], threshold) for name, group in MEASURED.items()}
+    return {name: _row([frame[name] for frame in matches], threshold) for name in MEASURED}
 
 
-def by_frame(frames: Sequence[DetectedFrame], threshold: float, variant: str = AS_IT_IS) -> list[dict[str, Any]]:
-    """`frame`, `kind` and `group_precision` of each frame."""
-    return [{"frame": f.name, "kind": f.kind, **group_precision([f], threshold, variant)} for f in frames]
-
-
-def by_threshold(
-    frames: Sequence[DetectedFrame], thresholds: Sequence[float] = THRESHOLDS, variant: str = AS_IT_IS
+def by_frame(
+    frames: Sequence[DetectedFrame], matches: Sequence[FrameMatches], threshold: float
 ) -> list[dict[str, Any]]:
+    """`frame`, `kind` and `group_precision` of each frame."""
+    return [
+        {"frame": frame.name, "kind": frame.kind, **group_precision([mine], threshold)}
+        for frame, mine in zip(frames, matches, strict=True)
+    ]
+
+
+def by_threshold(matches: Sequence[FrameMatches], thresholds: Sequence[float] = THRESHOLDS) -> list[dict[str, Any]]:
     """What each of several score thresholds would give: `threshold`, and by group `precision` and `recall`."""
-    matches = {name: [_matches(frame, group, variant) for frame in frames] for name, group in MEASURED.items()}
     rows = []
     for threshold in thresholds:
-        found = {name: _row(of_group, threshold) for name, of_group in matches.items()}
+        found = group_precision(matches, threshold)
         shares = {name: {key: row[key] for key in ("precision", "recall")} for name, row in found.items()}
         rows.append({"threshold": threshold, **shares})
     return rows
-
-
-def _matches(frame: DetectedFrame, group: Group, variant: str) -> Matches:
-    return match_group(frame.frame, frame.detections[variant], group)
 
 
 def _row(matches: Sequence[Matches], threshold: float) -> dict[str, Any]:
