@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from rich.console import Console
 from small_model import SMALL
 from tiny_world import TinyPlaces
 
-from karp_perception.core import Boxes, ConfigurationError
+from karp_perception.core import Boxes, ConfigurationError, Distortion, DistortionModel, SensorFrame
 from karp_perception.detection.detector import DetectorSettings
 from karp_perception.detection.training import world_frames as training
 from karp_perception.evaluation.detection import (
@@ -138,6 +139,29 @@ def test_no_sensor_data_is_kept() -> None:
     assert frame.frame.sensors.lidar is None
     assert all(view.image.strides[:2] == (0, 0) for view in frame.frame.sensors.cameras.values())
     assert frame.cameras == ("front", "back")
+
+
+def test_lens_distortion_is_taken_out_before_the_detector_sees_an_image() -> None:
+    item = street(0)
+    lens = Distortion(DistortionModel.PLUMB_BOB, (-0.3, 0.1, 0.0, 0.0, 0.0))
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (60, 120, 3), np.uint8)
+    bent = replace(item.frame.sensors.cameras["front"], image=image, distortion=lens)
+    sensors = SensorFrame(0, {"front": bent, "back": None}, item.frame.sensors.lidar)
+    seen: list[SensorFrame] = []
+
+    class Looking(Knowing):
+        def detect(self, frame, stopwatch=None):
+            seen.append(frame)
+            return Boxes.empty()
+
+    run_detector([replace(item, frame=replace(item.frame, sensors=sensors))], Looking([item]))
+    camera = seen[0].cameras["front"]
+    assert camera.distortion.model is DistortionModel.NONE
+    np.testing.assert_array_equal(camera.intrinsics, bent.intrinsics)
+    wanted = cv2.undistort(image, bent.intrinsics, np.array(lens.coefficients))
+    assert np.abs(camera.image.astype(int) - wanted)[5:-5, 5:-5].mean() < 3
+    assert seen[0].cameras["back"] is None
 
 
 def test_kinds_are_told_apart_and_the_held_out_one_beside_the_others() -> None:

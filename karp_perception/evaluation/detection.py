@@ -22,7 +22,7 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSettings
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
-from karp_perception.evaluation.evaluation_frame import EvaluationFrame
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.evaluation.sweep_statistics import View
 from karp_perception.pipeline import Detecting
@@ -138,7 +138,7 @@ def run_detector(
     """Every frame through the detector, as it is and in each variant; no sensor data is kept.
 
     Args:
-        frames: in any order; only one is held at a time.
+        frames: in any order; only one is held at a time. Lens distortion is taken out of their images.
         detector: anything that detects.
         variants: other versions of the sensors, by name; or what gives those of a frame.
         stepped: called after each frame.
@@ -147,7 +147,8 @@ def run_detector(
     """
     detector.warm_up()
     found = []
-    for item in frames:
+    for raw in frames:
+        item = replace(raw, frame=rectified(raw.frame))
         detections = {AS_IT_IS: detector.detect(item.frame.sensors)}
         moved: dict[str, LabelledFrame] = {}
         for name, variant in (variants(item) if callable(variants) else variants).items():

@@ -18,7 +18,7 @@ from karp_perception.evaluation.detection import (
     run_detector,
 )
 from karp_perception.evaluation.detection_report import detection_report
-from karp_perception.evaluation.evaluation_frame import EvaluationFrame
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
 from karp_perception.evaluation.realism import SOURCES
 from karp_perception.pipeline import Detecting
 from karp_perception.records import latency_summary, versions, write_json
@@ -215,7 +215,7 @@ def _keeping(frames: Iterable[EvaluationFrame], timed: list[SensorFrame]) -> Ite
     """The frames; sensors of the first few are kept."""
     for frame in frames:
         if len(timed) < _TIMED_FRAMES:
-            timed.append(frame.frame.sensors)
+            timed.append(rectified(frame.frame).sensors)
         yield frame
 
 
