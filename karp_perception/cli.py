@@ -79,6 +79,26 @@ def detect(
 
 
 @app.command()
+def label(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 directory, .mcap or .db3 file, without labels.")],
+    out: Annotated[Path, typer.Option(help="Directory for the labelled frames; made where missing.")],
+    keep: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least confidence of a label.")] = 0.5,
+    doubt: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of what may be there.")] = 0.15,
+    model: Model = None,
+    backend: Backend = None,
+    config: Config = None,
+    base_frame: Annotated[Optional[str], typer.Option(help="The vehicle's frame, if not base_link.")] = None,  # noqa: UP045
+) -> None:
+    """Labels that the detector makes for a recording that has none, weighted by confidence, to train on."""
+    from karp_perception.pseudo_labels import PseudoLabelSettings, write_pseudo_labels
+
+    settings = settings_of(config, model, backend, base_frame)
+    with ProgressBar("labelling") as progress:
+        frames = write_pseudo_labels(bag, out, PseudoLabelSettings(keep=keep, doubt=doubt), settings, progress=progress)
+    print(f"written to {out}: {len(frames)} labelled frames")
+
+
+@app.command()
 def doctor(
     bag: Annotated[Path, typer.Argument(help="rosbag2 directory, .mcap or .db3 file.")],
     base_frame: Annotated[str, typer.Option(help="The vehicle's frame.")] = "base_link",

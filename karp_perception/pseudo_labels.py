@@ -135,7 +135,7 @@ class PseudoLabels:
     Args:
         path: of the recording.
         settings, pipeline, detector: see `pseudo_labelled`.
-        progress: called with the number of frames that are done.
+        progress: called with the share that is done, 0 to 1.
 
     Raises BagError for what is no recording, and what `pseudo_labelled` does.
     """
@@ -148,16 +148,15 @@ class PseudoLabels:
         settings: PseudoLabelSettings = PseudoLabelSettings(),
         pipeline: PipelineSettings = PipelineSettings(),
         detector: Detecting | None = None,
-        progress: Callable[[int], None] = lambda _: None,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.name = str(path)
         self._moments = BagMoments(path, pipeline)
         number = {int(stamp): i for i, stamp in enumerate(self._moments.stamps_ns)}
         self._labels: list[tuple[int, LabelledFrame]] = []
-        for done, frame in enumerate(_from_bag(Path(path), settings, pipeline, detector), 1):
+        for frame in _from_bag(Path(path), settings, pipeline, detector, progress):
             kept = replace(frame, sensors=SensorFrame(frame.sensors.stamp_ns))
             self._labels.append((number[frame.sensors.stamp_ns], kept))
-            progress(done)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -178,7 +177,7 @@ def write_pseudo_labels(
     settings: PseudoLabelSettings = PseudoLabelSettings(),
     pipeline: PipelineSettings = PipelineSettings(),
     detector: Detecting | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> FrameFolders:
     """A recording without labels as labelled frames in `out/frames`, each under its name when it is complete.
 
@@ -187,22 +186,28 @@ def write_pseudo_labels(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigurationError(f"{out}: expected an empty directory or none; choose another one")
     root = out / "frames"
-    root.mkdir(parents=True, exist_ok=True)
-    for done, frame in enumerate(_from_bag(Path(path), settings, pipeline, detector)):
+    for done, frame in enumerate(_from_bag(Path(path), settings, pipeline, detector, progress)):
         partial = root / f".{done:06d}.{os.getpid()}.partial"
-        partial.mkdir()
+        partial.mkdir(parents=True)
         write_labelled_frame(partial, frame, f"{SOURCE} of {Path(path).name}")
         partial.rename(root / f"{done:06d}")
-        progress(done + 1)
     return FrameFolders(out)
 
 
 def _from_bag(
-    path: Path, settings: PseudoLabelSettings, pipeline: PipelineSettings, detector: Detecting | None
+    path: Path,
+    settings: PseudoLabelSettings,
+    pipeline: PipelineSettings,
+    detector: Detecting | None,
+    progress: Callable[[float], None],
 ) -> Iterator[LabelledFrame]:
     with BagReader(path) as bag:
         frames = BagFrames(bag, pipeline)
+        anchor = frames.inputs.points or next(iter(frames.inputs.cameras.values())).image
+        count = max(1, bag.topics[anchor].count)
         pipeline = pipeline.for_cameras(len(frames.inputs.cameras))
-        for frame in pseudo_labelled((frame for frame, _ in frames), settings, pipeline, detector):
+        sensors = (frame for frame, _ in frames)
+        for done, frame in enumerate(pseudo_labelled(sensors, settings, pipeline, detector), 1):
             frames.assembler.counters.use()
             yield frame
+            progress(min(1.0, done / count))

@@ -119,6 +119,19 @@ def test_without_a_lidar_labels_end_with_the_view() -> None:
     assert frame.points_inside.tolist() == [0]
 
 
+def test_the_command_line_says_what_it_lacks(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from karp_perception.cli import app
+
+    bag = tmp_path / "drive.mcap"
+    record_drive(TinyWorld(), bag, 0.3)
+    told = CliRunner().invoke(app, ["label", str(bag), "--out", str(tmp_path / "set"), "--model", "none"])
+    assert isinstance(told.exception, ConfigurationError)
+    assert "expected trained weights" in str(told.exception)
+    assert not (tmp_path / "set").exists(), "nothing is left behind"
+
+
 def test_an_untrained_network_makes_no_labels() -> None:
     with pytest.raises(ConfigurationError, match="stand-in: expected trained weights"):
         list(pseudo_labelled(frames_of(1), SINGLE, detector=Says([(10.0, 0.0, 0.9, 0)], trained=False)))
@@ -127,10 +140,10 @@ def test_an_untrained_network_makes_no_labels() -> None:
 def test_a_recording_becomes_a_data_set_in_memory_and_on_disk(tmp_path: Path) -> None:
     bag = tmp_path / "drive.mcap"
     record_drive(TinyWorld(), bag, 0.8)
-    done: list[int] = []
+    done: list[float] = []
     labels = PseudoLabels(bag, detector=SeesTheCar(0.8), progress=done.append)
     written = write_pseudo_labels(bag, tmp_path / "set", detector=SeesTheCar(0.8))
-    assert (labels.format, len(labels), done[-1]) == ("pseudo", 8, 8)
+    assert (labels.format, len(labels), done[-1]) == ("pseudo", 8, 1.0)
     stored = open_dataset(tmp_path / "set")
     assert (stored.format, len(stored), len(written)) == ("frames", 8, 8)
     for i in (7, 3, 0):
