@@ -33,8 +33,8 @@ def targets(label: list[list[int]], seed: int = 0, weight: float = 1.0) -> Targe
     padded = torch.tensor([row + [0] * (most - len(row)) for row in label])
     center = torch.rand(batch, most, 3, generator=rng) * torch.tensor([20.0, 20.0, 2.0]) - torch.tensor([4.0, 10.0, 0])
     velocity = torch.randn(batch, most, 2, generator=rng)
-    return Targets(padded, center, torch.rand(batch, most, 3, generator=rng), 6 * torch.rand(batch, most, generator=rng),
-                   velocity, torch.ones(batch, most), weight * valid.float(), valid)  # fmt: skip
+    log_size, yaw = torch.rand(batch, most, 3, generator=rng), 6 * torch.rand(batch, most, generator=rng)
+    return Targets(padded, center, log_size, yaw, velocity, torch.ones(batch, most), weight * valid.float(), valid)
 
 
 def prediction(batch: int, queries: int, seed: int = 1) -> Prediction:
@@ -60,11 +60,11 @@ def seen(p: Prediction) -> torch.Tensor:
 
 def cost_by_hand(p: Prediction, t: Targets, b: int, q: int, g: int) -> float:
     c = MatchingCost()
-    logit = float(p.logits[b, q, t.label[b, g]])
+    logit = float(p.logits.detach()[b, q, t.label[b, g]])
     s = 1 / (1 + math.exp(-logit))
     label = 0.25 * (1 - s) ** 2 * -math.log(s) - 0.75 * s**2 * -math.log(1 - s)
-    center = float((p.center[b, q, :2] - t.center[b, g, :2]).abs().sum())
-    size = float((p.log_size[b, q] - t.log_size[b, g]).abs().sum())
+    center = float((p.center.detach()[b, q, :2] - t.center[b, g, :2]).abs().sum())
+    size = float((p.log_size.detach()[b, q] - t.log_size[b, g]).abs().sum())
     return c.label * label + c.center * center + c.size * size
 
 

@@ -17,7 +17,6 @@ from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.matcher import Targets
 from karp_perception.detection.preprocessing import network_arrays
 from karp_perception.detection.training.augmentation.augment import AugmentationSettings, augment
-from karp_perception.detection.training.augmentation.paste import paste
 from karp_perception.detection.training.augmentation.sensor_dropout import drop_sensors
 from karp_perception.detection.training.samples import Sample, Samples
 from karp_perception.detection.training.targets import pad_targets, target_arrays
@@ -120,8 +119,8 @@ class Batches(IterableDataset):
     def _changed(self, sample: Sample, rng: np.random.Generator) -> LabelledFrame:
         if self.settings.augmentation is None:
             return sample.frame
-        frame = paste(sample.frame, sample.bank, rng, self.settings.augmentation.paste)
-        return drop_sensors(augment(frame, rng, self.settings.augmentation), rng)
+        frame = augment(sample.frame, rng, self.settings.augmentation, sample.bank)
+        return drop_sensors(frame, rng, self.settings.augmentation.drop)
 
 
 def load(batches: Batches, workers: int) -> Iterator[Batch]:
