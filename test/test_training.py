@@ -18,7 +18,7 @@ import torch
 from small_model import SMALL
 from training_samples import MadeUpSamples, made_up_frame
 
-from karp_perception.core import ConfigurationError
+from karp_perception.core import ConfigurationError, InvalidInput
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.model.config import NANO
 from karp_perception.detection.model.weights import find_model, load_network
@@ -185,6 +185,24 @@ def test_a_data_set_is_shared_out_whole_and_in_an_order_of_its_own_each_time() -
     assert stamps(samples, 1, 2, 3, 4) == stamps(samples, 1, 2, 0, 7)[3:]
     with pytest.raises(ConfigurationError, match="no frames"):
         DatasetSamples(Numbers(0), 0)
+
+
+def test_damaged_frames_are_left_out_with_a_line_and_the_rest_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(Numbers):
+        name = "damaged"
+        broken = (2,)
+
+        def __getitem__(self, i: int) -> object:
+            if i in self.broken:
+                raise InvalidInput("frame 2", "an image", "nothing")
+            return super().__getitem__(i)
+
+    seen = stamps(DatasetSamples(Damaged(4), 0), 0, 1, 0, 12)
+    assert set(seen) == {0, 1, 3}
+    assert caplog.text.count("frame 2") == 1
+    Damaged.broken = (0, 1, 2, 3)
+    with pytest.raises(ConfigurationError, match="not one of its 4 frames"):
+        stamps(DatasetSamples(Damaged(4), 0), 0, 1, 0, 1)
 
 
 def test_mixed_sources_keep_their_shares_and_their_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from karp_perception.core import ConfigurationError
+from karp_perception.core import ConfigurationError, InvalidInput
 from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.world_frames import WorldDrives
 from karp_perception.sensing.labelled_frame import LabelledFrame
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from karp_perception.sensing.datasets.dataset import Dataset
 
 
+_LOG = logging.getLogger(__name__)
+_REPORTED: set[tuple[str, int]] = set()
 _BANK_FRAMES = 100  # of a data set, that objects to paste are taken from
 
 
@@ -100,15 +103,35 @@ class DatasetSamples:
         count = len(self.dataset)
         bank, bank_rng = PasteBank(), np.random.default_rng(self.seed)
         for row in bank_rng.permutation(count)[:_BANK_FRAMES]:
-            bank.add(self.dataset[int(row)], bank_rng)
+            frame = self._readable(int(row))
+            if frame is not None:
+                bank.add(frame, bank_rng)
+        unreadable = 0
         number = reader + first * readers
         while True:
             epoch, place = divmod(number, count)
             order = np.random.default_rng([self.seed, epoch]).permutation(count)
             while place < count:
-                yield Sample(self.dataset[int(order[place])], bank)
+                frame = self._readable(int(order[place]))
                 place += readers
+                if frame is not None:
+                    unreadable = 0
+                    yield Sample(frame, bank)
+                    continue
+                unreadable += 1
+                if unreadable >= count:
+                    raise ConfigurationError(f"{self.dataset.name}: not one of its {count} frames can be read")
             number = epoch * count + place
+
+    def _readable(self, row: int) -> LabelledFrame | None:
+        """A frame; None, said once, for one whose files are damaged: the others are still worth learning from."""
+        try:
+            return self.dataset[row]
+        except InvalidInput as error:
+            if (self.dataset.name, row) not in _REPORTED:
+                _REPORTED.add((self.dataset.name, row))
+                _LOG.warning("a frame is left out: %s", error)
+            return None
 
 
 @dataclass(frozen=True)
