@@ -179,6 +179,7 @@ class _Run:
         about = {"steps": str(step), "seed": str(self.settings.seed), "init": str(self.init and self.init.digest)}
         partial = self.weights.with_suffix(".partial")
         save_weights(self.average.net, partial, about)
+        partial.chmod(0o644)  # safetensors writes for its owner alone
         os.replace(partial, self.weights)
 
     def rate(self, step: int) -> float:
