@@ -240,7 +240,7 @@ def test_arithmetic_of_the_shipped_sizes(config: ModelConfig, low: float, high: 
     from karp_perception.detection.runtime.graph import network_inputs
 
     with torch.device("meta"):
-        net = DetectorNet(config)
+        net = DetectorNet(config).eval()
         arguments = [torch.zeros(shape) for shape in network_inputs(config).values()]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(*arguments)
