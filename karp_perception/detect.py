@@ -7,12 +7,11 @@ from typing import Any
 
 import cv2
 
-from karp_perception.core import EgoState, Objects, Vehicle, class_name
-from karp_perception.core.plans import Decision, DecisionKind, Plan, Trajectory
+from karp_perception.core import Vehicle, class_name
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.explanation import Explainer
 from karp_perception.evaluation.frame_score import score_labelled_frame
-from karp_perception.pipeline import Perceiver, PipelineSettings, Result
+from karp_perception.pipeline import Perceiver, PipelineSettings
 from karp_perception.records import boxes_record, versions, write_json
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 
@@ -59,11 +58,9 @@ def detect(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, content)
     if picture is not None:
-        from karp_perception.view.drive_view import DriveView
+        from karp_perception.view.frame_view import draw_frame
 
-        idle = Plan(0, Trajectory.empty(), Decision(DecisionKind.NO_INPUT, "a single frame: nothing is planned"))
-        result = Result(0, EgoState.standing(0), seen.detections, seen.obstacles, Objects.empty(), idle, {})
-        image = DriveView(settings.vehicle).draw(frame.sensors, result)
+        image = draw_frame(frame.sensors, seen.detections, seen.obstacles, frame.labels, settings.vehicle)
         picture.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(picture), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return content
