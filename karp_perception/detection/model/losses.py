@@ -16,6 +16,7 @@ from karp_perception.detection.model.matcher import Match, Targets
 _ALPHA, _GAMMA = 0.25, 2.0  # Lin et al., 2017
 _NO_YAW = (int(ObjectClass.TRAFFIC_CONE),)  # round
 _HALF_TURN = (int(ObjectClass.BARRIER),)  # the same from both sides
+_FRONT = 0.25  # share of the direction's error that tells front from back
 _PEAK_ALPHA, _PEAK_BETA = 2.0, 4.0  # CornerNet (Law and Deng, 2018)
 _UNCLEAR = 0.3  # of a peak's height: how far around an object that need not be found nothing is asked for
 _CERTAIN = 1e-6  # distance of probabilities from 0 and 1
@@ -110,17 +111,20 @@ def set_loss(prediction: Prediction, targets: Targets, match: Match, hidden: Ten
 def _direction_errors(direction: Tensor, yaw: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """(M, 2) absolute errors of sine and cosine, and (M,) yaw error in rad; both periodic.
 
-    Barriers look the same from both sides: the nearer of the two directions counts. Cones have none.
+    From one sweep a car often looks the same from both ends. The value between the two that an absolute error is then
+    content with has no direction at all: so most of the error is against the nearer of the two, which settles the axis,
+    and `_FRONT` of it against the true one. Barriers have no front, the nearer counts alone; cones have no direction.
     """
     wanted = torch.stack([yaw.sin(), yaw.cos()], dim=-1)
-    both_sides = torch.stack([label == c for c in _HALF_TURN]).any(dim=0)
-    turned = both_sides & ((direction * wanted).sum(dim=-1) < 0)
-    wanted = torch.where(turned[:, None], -wanted, wanted)
+    turned = (direction * wanted).sum(dim=-1, keepdim=True) < 0
+    nearer = torch.where(turned, -wanted, wanted)
+    no_front = torch.stack([label == c for c in _HALF_TURN]).any(dim=0)[:, None]
     has_yaw = torch.stack([label != c for c in _NO_YAW]).all(dim=0).to(direction.dtype)
-    error = (direction - wanted).abs() * has_yaw[:, None]
-    cross = direction[:, 0] * wanted[:, 1] - direction[:, 1] * wanted[:, 0]
-    angle = torch.atan2(cross, (direction * wanted).sum(dim=-1))
-    return error, angle * has_yaw
+    true = torch.where(no_front, nearer, wanted)
+    error = (1 - _FRONT) * (direction - nearer).abs() + _FRONT * (direction - true).abs()
+    cross = direction[:, 0] * true[:, 1] - direction[:, 1] * true[:, 0]
+    angle = torch.atan2(cross, (direction * true).sum(dim=-1))
+    return error * has_yaw[:, None], angle * has_yaw
 
 
 def heatmap_loss(heatmap: Tensor, targets: Targets, lidar_present: Tensor, config: ModelConfig) -> Tensor:
