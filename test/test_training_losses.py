@@ -152,6 +152,7 @@ def test_between_two_fronts_that_look_alike_the_axis_is_kept() -> None:
         optimizer.zero_grad()
         _direction_errors(said.expand(100, 2), yaw, torch.zeros(100, dtype=torch.long))[0].mean().backward()
         optimizer.step()
+    said = said.detach()
     along = abs(float(said[0]) * math.sin(0.7) + float(said[1]) * math.cos(0.7))
     across = abs(float(said[0]) * math.cos(0.7) - float(said[1]) * math.sin(0.7))
     assert along == pytest.approx(1.0, abs=0.1)

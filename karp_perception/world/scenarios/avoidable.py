@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_NO_BRAKING = 1e-6  # m/s²: the squares of how long less of it would take overflow
+
 
 @dataclass(frozen=True)
 class BestBraking:
@@ -38,6 +40,8 @@ def avoids_lead(
         lead_deceleration: m/s², 0 for a lead that keeps its speed.
     """
     a, b, delay = braking.deceleration, lead_deceleration, braking.delay
+    if b < _NO_BRAKING:
+        b = 0.0
     lead_stop = lead_speed / b if b > 0 else math.inf
     own_stop = delay + speed / a
     times = {delay, own_stop}

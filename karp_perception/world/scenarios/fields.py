@@ -24,7 +24,7 @@ class Fields:
         self.where = where
         if not isinstance(value, Mapping):
             raise ConfigurationError(f"{where}: expected a mapping of names to values, got {_shown(value)}")
-        self._value = {str(key): inner for key, inner in value.items()}
+        self._value = {_name(key): inner for key, inner in value.items()}
         self._read: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -117,6 +117,11 @@ class Fields:
             near = difflib.get_close_matches(unknown[0], known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(f"{self.where}: {unknown[0]}: expected one of {', '.join(known)}{hint}")
+
+
+def _name(key: Any) -> str:
+    """A key as errors show it: one with line breaks or the like in quotes; no such key is known anyway."""
+    return str(key) if str(key).isprintable() else repr(str(key))
 
 
 def _shown(value: Any) -> str:
