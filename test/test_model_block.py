@@ -14,7 +14,7 @@ from karp_perception.detection.model.lidar_encoder import from_windows, to_windo
 
 def test_attention_equals_scaled_dot_product_attention() -> None:
     torch.manual_seed(0)
-    attention = Attention(32, 4)
+    attention = Attention(32, 4).eval()
     query, key, value = torch.randn(2, 7, 32), torch.randn(2, 11, 32), torch.randn(2, 11, 32)
     mask = torch.where(torch.rand(2, 1, 7, 11) < 0.3, MASKED, 0.0)
 
@@ -32,7 +32,7 @@ def test_attention_equals_scaled_dot_product_attention() -> None:
 
 def test_attention_equals_multihead_attention_with_the_same_weights() -> None:
     torch.manual_seed(1)
-    ours, theirs = Attention(32, 4), torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    ours, theirs = Attention(32, 4).eval(), torch.nn.MultiheadAttention(32, 4, batch_first=True)
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
         theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]))
@@ -46,7 +46,7 @@ def test_attention_equals_multihead_attention_with_the_same_weights() -> None:
 
 def test_a_masked_key_gets_exactly_no_weight() -> None:
     torch.manual_seed(2)
-    attention = Attention(16, 2)
+    attention = Attention(16, 2).eval()
     x = 50 * torch.randn(1, 6, 16)
     mask = torch.tensor([0, 0, MASKED, 0, MASKED, 0]).reshape(1, 1, 1, 6)
     assert (attention(x, x, x, mask)[1][..., [2, 4]] == 0).all()
@@ -54,7 +54,7 @@ def test_a_masked_key_gets_exactly_no_weight() -> None:
 
 def test_block_is_the_pre_norm_transformer_layer_of_pytorch() -> None:
     torch.manual_seed(3)
-    block = Block(32, 4, 2)
+    block = Block(32, 4, 2).eval()
     theirs = torch.nn.TransformerEncoderLayer(32, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True).eval()
     with torch.no_grad():
         own = block.attention
@@ -69,7 +69,7 @@ def test_block_is_the_pre_norm_transformer_layer_of_pytorch() -> None:
 
 def test_block_over_memory_sees_positions_in_keys_and_not_in_values() -> None:
     torch.manual_seed(4)
-    block = Block(16, 2, 2)
+    block = Block(16, 2, 2).eval()
     x, memory = torch.randn(1, 3, 16), torch.randn(1, 1, 16)
     # With a single key its weight is 1 whatever its position: only a value could tell.
     near = block(x, None, memory, torch.zeros(1, 1, 16))[0]
