@@ -29,10 +29,6 @@ from karp_perception.detection.training.settings import TrainSettings
 from karp_perception.detection.training.trainer import CHECKPOINT, LOSSES, Progress, Ranks, train
 from karp_perception.detection.training.world_frames import HELD_OUT, TRAINING_FAMILIES, WorldDrives, training_rig
 
-# In a process that has run all other tests the trainings end with a segmentation fault of a native library, not yet
-# traced; alone they pass. Run by `make test-all`, or `pytest test/test_training*.py`.
-pytestmark = pytest.mark.slow
-
 QUICK = TrainSettings(steps=8, batch_size=2, learning_rate=2e-3, warm_up=2, workers=0, augment=False, log_every=1,
                       half="off", save_every=3600.0)  # fmt: skip
 ALONE = Ranks()

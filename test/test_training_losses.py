@@ -23,10 +23,6 @@ from karp_perception.detection.model.losses import (
 )
 from karp_perception.detection.model.matcher import Match, MatchingCost, Targets, match
 
-# In a process that has run all other tests the trainings end with a segmentation fault of a native library, not yet
-# traced; alone they pass. Run by `make test-all`, or `pytest test/test_training*.py`.
-pytestmark = pytest.mark.slow
-
 ONE = LossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 

@@ -19,10 +19,6 @@ from karp_perception.detection.training.objective import Objective
 from karp_perception.detection.training.targets import pad_targets, target_arrays, target_weights
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
-# In a process that has run all other tests the trainings end with a segmentation fault of a native library, not yet
-# traced; alone they pass. Run by `make test-all`, or `pytest test/test_training*.py`.
-pytestmark = pytest.mark.slow
-
 
 def frame(x: list[float], y: list[float], points: list[int], visibility: list[float]) -> LabelledFrame:
     n = len(x)

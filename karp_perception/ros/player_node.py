@@ -22,6 +22,7 @@ from karp_perception.ros import parameters
 from karp_perception.ros.log_bridge import bridge_logging
 from karp_perception.ros.primitives import create_ros_message, message_class, set_stamp
 from karp_perception.ros.process import run
+from karp_perception.ros.subscribers import await_subscribers
 from karp_perception.sensing.bags import BagReader, Topic
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,11 @@ class PlayerNode(Node):
         settings = self.settings
         try:
             self._stop.wait(settings.start_delay)
-            self._await_subscribers()
+            missing = await_subscribers(
+                self, self._publishers_by_topic, settings.wait_for, 1, settings.wait_limit, self._stop
+            )
+            if missing and not self._stop.is_set():
+                log.warning("nobody listens to %s; playing all the same", ", ".join(missing))
             while not self._stop.is_set():
                 self._play_once()
                 if not settings.loop:
@@ -118,14 +123,6 @@ class PlayerNode(Node):
         log.info("the end: %d messages played", self.published)
         if settings.exit_at_end:
             self.end_process()
-
-    def _await_subscribers(self) -> None:
-        waiting = [name for name in self.settings.wait_for if name in self._publishers_by_topic]
-        deadline = time.monotonic() + self.settings.wait_limit
-        while waiting and time.monotonic() < deadline and not self._stop.wait(0.05):
-            waiting = [name for name in waiting if not self._publishers_by_topic[name].get_subscription_count()]
-        if waiting and not self._stop.is_set():
-            log.warning("nobody listens to %s; playing all the same", ", ".join(waiting))
 
     def _play_once(self) -> None:
         began: tuple[float, int] | None = None

@@ -24,7 +24,7 @@ from karp_perception.sensing.bags import BagWriter, Qos
 
 log = logging.getLogger(__name__)
 
-_LOOK_PERIOD = 0.2  # s between two looks at what is published
+_LOOK_PERIOD = 0.1  # s between two looks at what is published
 _DEPTH = 200
 
 

@@ -107,8 +107,9 @@ class WorldNode(Node):
     def _run(self) -> None:
         settings = self.settings
         try:
-            chosen = {name: self._senders[name] for name in settings.wait_for if name in self._senders}
-            missing = await_subscribers(chosen, settings.subscribers, settings.wait_limit, self._stop)
+            missing = await_subscribers(
+                self, self._senders, settings.wait_for, settings.subscribers, settings.wait_limit, self._stop
+            )
             if missing and not self._stop.is_set():
                 log.warning("nobody listens to %s; driving all the same", ", ".join(missing))
             self._publish_once()

@@ -196,7 +196,7 @@ class DetectorNet(nn.Module):
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Queries (B, N, D) after each decoder layer, with their attention to the tokens (B, heads, N, M).
 
-        There is no attention to be had in training, see `Attention`.
+        There is no attention to be had in training on a GPU, see `Attention`.
 
         For training every layer's queries go through the heads; any number of further queries may be appended.
         """

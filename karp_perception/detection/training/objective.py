@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.denoising import Denoising, split
-from karp_perception.detection.model.detector_net import DetectorNet
+from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens
 from karp_perception.detection.model.losses import LossWeights, heatmap_loss, set_loss
-from karp_perception.detection.model.matcher import MatchingCost, match
+from karp_perception.detection.model.matcher import Match, MatchingCost, match
 from karp_perception.detection.training.batches import Batch
 
 
@@ -25,6 +25,8 @@ class ObjectiveSettings:
     matching: MatchingCost = MatchingCost()
     denoising_queries: int = 56
     denoising_weight: float = 1.0
+    token_weight: float = 0.5
+    token_jitter: float = 0.35  # standard deviation, tokens: the heatmap's peak often is the token next to the centre
 
 
 class Objective(nn.Module):
@@ -49,6 +51,7 @@ class Objective(nn.Module):
             half: type of matrix products and convolutions (bfloat16, float16), None for float32.
         """
         net = self.net
+        generator = torch.Generator().manual_seed(seed)
         image_position, lidar_position, reference_position = net.position(*batch.calibration)
         with torch.autocast(batch.canvas.device.type, half, enabled=half is not None):
             tokens = net.encode(
@@ -56,7 +59,6 @@ class Objective(nn.Module):
             )
             features, position, reference, mask = net.queries(tokens, batch.lidar_present, reference_position)
             count = features.shape[1]
-            generator = torch.Generator().manual_seed(seed)
             noisy = self.denoising(batch.targets, net.position, batch.calibration, generator)
             if noisy is not None:
                 features = torch.cat([features, noisy.features.to(features.dtype)], dim=1)
@@ -66,6 +68,7 @@ class Objective(nn.Module):
                 mask = torch.cat([mask, hidden], dim=-1) + noisy.mask(count)
                 mask = mask.clamp(min=MASKED)
             layers = [net.heads(queries, reference) for queries, _ in net.decode(tokens, features, position, mask)]
+            near, own, unjudged = self._tokens_of_objects(tokens, batch, generator)
         parts: dict[str, Tensor] = {}
         hidden_proper = self._hidden(batch, count)
         for number, prediction in enumerate(layers):
@@ -79,9 +82,36 @@ class Objective(nn.Module):
                 losses = set_loss(denoised, batch.targets, known, noisy.hidden, self.settings.weights)
                 total = torch.stack(list(losses.values())).sum()
                 _add(parts, {"denoising": self.settings.denoising_weight * total}, share)
+        # Tokens learn to say what stands on them before queries do: boxes converge in a fraction of the steps that the
+        # decoder alone needs, which has only ever the gradient of the queries that were matched.
+        of_tokens = set_loss(near, batch.targets, own, unjudged, self.settings.weights)
+        del of_tokens["label"]  # the heatmap's business
+        _add(parts, {"tokens": torch.stack(list(of_tokens.values())).sum()}, self.settings.token_weight)
         heat = heatmap_loss(tokens.heatmap, batch.targets, batch.lidar_present, net.config)
         parts["heatmap"] = self.settings.weights.heatmap * heat
         return torch.stack(list(parts.values())).sum(), parts
+
+    def _tokens_of_objects(
+        self, tokens: Tokens, batch: Batch, generator: torch.Generator
+    ) -> tuple[Prediction, Match, Tensor]:
+        """What the heads make of the lidar tokens at or beside the centres of the objects, (B, G) of them.
+
+        Also which of them count, and a mask (B, G) that hides them all from the loss of labels.
+        """
+        net, config, targets = self.net, self.config, batch.targets
+        low = net.position.low[:2]
+        nx, ny = config.canvas_tokens
+        jitter = torch.randn((*targets.label.shape, 2), generator=generator).to(low.device)
+        place = (targets.center[..., :2] - low) / config.token_m + self.settings.token_jitter * jitter
+        row, column = place.floor().long().unbind(-1)
+        inside = (row >= 0) & (row < nx) & (column >= 0) & (column < ny) & targets.valid
+        inside &= batch.lidar_present > 0.5
+        index = torch.where(inside, row * ny + column, 0)
+        lidar_tokens = tokens.memory[:, -nx * ny :]
+        features = net.candidate(lidar_tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, config.width)))
+        prediction = net.heads(features, net.position.candidates[index])
+        frame, number = torch.nonzero(inside, as_tuple=True)
+        return prediction, Match(frame, number, number), torch.ones_like(inside)
 
     def _hidden(self, batch: Batch, count: int) -> Tensor:
         """(B, N) which of the queries proper are masked: candidates where there is no lidar."""

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from karp_perception.core import ConfigurationError
+from karp_perception.core.memory import keep_freed_memory
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.detector_net import DetectorNet, build
 from karp_perception.detection.model.weights import ModelSource, load_network, save_weights
@@ -102,6 +103,8 @@ def train(
     """
     ranks = ranks or Ranks.from_environment()
     out.mkdir(parents=True, exist_ok=True)
+    if ranks.device == "cpu":
+        keep_freed_memory()
     with ExitStack() as stack:
         if ranks.count > 1:
             _join_group(ranks, stack)

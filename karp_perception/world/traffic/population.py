@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,8 @@ CAR_TRAILERS = {"car_trailer": 2, "caravan": 1}
 TOWING = 0.03
 """Share of cars that pull a trailer, where they have a coupling."""
 
+_MOST_UNCOMMON, _MOST_CYCLISTS = 0.75, 0.4  # of what drives, where a mix is enriched
+
 HEAVY_FAMILIES = frozenset((*TRUCKS, *BUSES, *MACHINES))
 BICYCLES = frozenset(CYCLISTS)
 MOTORCYCLES = frozenset(TWO_WHEELERS)
@@ -64,6 +66,18 @@ class Mix:
     two_wheelers: float = 0.05
     people: float = 45.0
     parked: float = 0.75
+
+    def enriched(self, factor: float) -> Mix:
+        """The mix with that many times the heavy vehicles, buses and two-wheelers, at most `_MOST_UNCOMMON` in all."""
+        uncommon = self.heavy + self.buses + self.two_wheelers
+        motor = min(factor, max(1.0, _MOST_UNCOMMON / uncommon)) if uncommon else 1.0
+        return replace(
+            self,
+            cyclists=min(factor * self.cyclists, max(self.cyclists, _MOST_CYCLISTS)),
+            heavy=motor * self.heavy,
+            buses=motor * self.buses,
+            two_wheelers=motor * self.two_wheelers,
+        )
 
     def families(self) -> dict[str, float]:
         """Weights of the families of motor vehicles."""

@@ -35,6 +35,9 @@ class TrafficSettings(Settings):
     """Numbers of each kind are scaled by the family of the place (see `population.Mix`)."""
 
     density: float = setting(1.0, "of driving traffic; 1 is the family's usual", low=0.0, high=5.0)
+    uncommon: float = setting(
+        1.0, "times the family's usual share of heavy vehicles, buses and two-wheelers", low=0.0, high=20.0
+    )
     pedestrians: float = setting(1.0, "of people; 1 is the family's usual", low=0.0, high=5.0)
     parking: float = setting(1.0, "of parked vehicles; 1 is the family's usual", low=0.0, high=3.0)
     roadworks: float = setting(0.3, "chance that a place has some", low=0.0, high=1.0)

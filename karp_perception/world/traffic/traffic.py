@@ -69,7 +69,7 @@ class Traffic:
         draw = _catalogue if draw is None else draw
         self._scripts = [Script(actor, self._next_number(), layout, draw) for actor in scripted]
         rng = np.random.default_rng([seed, 7])
-        mix = mix_of(layout.family)
+        mix = mix_of(layout.family).enriched(settings.uncommon)
         population = Population(mix, rng, draw, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
         placed += roadworks(layout, population, rng, settings.roadworks)

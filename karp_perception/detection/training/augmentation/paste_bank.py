@@ -109,9 +109,8 @@ class PasteBank:
                 stored[slot] = taken
 
     def draw(self, rng: np.random.Generator) -> StoredObject | None:
-        """One object: classes by one over the root of how often they were offered; None of an empty bank."""
-        sizes = map(len, self._objects)
-        weight = np.array([size and 1.0 / np.sqrt(offered) for size, offered in zip(sizes, self._offered, strict=True)])
+        """One object, each class that there is as likely as any other; None of an empty bank."""
+        weight = np.array([len(objects) > 0 for objects in self._objects], float)
         if not weight.any():
             return None
         of_class = self._objects[int(rng.choice(len(weight), p=weight / weight.sum()))]
