@@ -42,6 +42,10 @@ def world(
     out: Pictures = None,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Processes that make frames.")] = None,  # noqa: UP045
     frames_dir: Annotated[Optional[Path], typer.Option(help="Keep frames here, and take those kept.")] = None,  # noqa: UP045
+    calibrate: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write the weights with scores and variances put right by these frames."),
+    ] = None,
 ) -> None:
     """mAP, NDS and more on held-out places of the embedded world, one family of them never trained on."""
     from karp_perception.evaluation.detection_run import world_source
@@ -53,7 +57,8 @@ def world(
     cameras = len(make_rig(rig).cameras)
     source = world_source(seed, frames, families_of(named), rig, frames_dir, workers)
     measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, cameras, held_out=HELD_OUT_FAMILY, json=json_file, out=out, **measured)
+    written = {"json": json_file, "out": out, "calibrated": calibrate}
+    _evaluate(source, config, model, backend, cameras, held_out=HELD_OUT_FAMILY, **written, **measured)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.denoising import Denoising
 from karp_perception.detection.model.detector_net import build
 from karp_perception.detection.training.batches import make_batch
-from karp_perception.detection.training.objective import Objective
+from karp_perception.detection.training.objective import Objective, ObjectiveSettings
 from karp_perception.detection.training.targets import pad_targets, target_arrays, target_weights
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
@@ -96,8 +96,36 @@ def test_answers_of_the_queries_proper_do_not_change_with_denoising() -> None:
         assert float(parts[0][name]) == pytest.approx(float(parts[1][name]), rel=1e-4), name
 
 
+def test_tokens_of_objects_are_judged_by_the_boxes_that_they_would_give() -> None:
+    batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
+    batch.lidar_present[1] = 0
+    objective = Objective(build(SMALL, 0), ObjectiveSettings(token_jitter=0.0)).train()
+    net, targets = objective.net, batch.targets
+    tokens = net.encode(batch.images, batch.camera_present, batch.canvas, batch.lidar_present,
+                        *net.position(*batch.calibration)[:2])  # fmt: skip
+    found, pairs, unjudged = objective._tokens_of_objects(tokens, batch, torch.Generator())
+    assert unjudged.all()
+    assert set(pairs.frame.tolist()) == {0}, "without lidar there is nothing on a token"
+    assert len(pairs.target) == int(targets.valid[0].sum()) > 1
+    nx, ny = SMALL.canvas_tokens
+    grid = net.candidate(tokens.memory[0, -nx * ny :]).unflatten(0, (nx, ny))
+    for g in pairs.target.tolist():
+        x, y, _ = targets.center[0, g].tolist()
+        i, j = int((x - SMALL.x_range_m[0]) // SMALL.token_m), int((y - SMALL.y_range_m[0]) // SMALL.token_m)
+        middle = torch.tensor([SMALL.x_range_m[0] + (i + 0.5) * SMALL.token_m,
+                               SMALL.y_range_m[0] + (j + 0.5) * SMALL.token_m, SMALL.candidate_z_m])  # fmt: skip
+        expected = net.heads(grid[i, j], middle)
+        torch.testing.assert_close(found.center[0, g], expected.center)
+        torch.testing.assert_close(found.log_size[0, g], expected.log_size)
+    torch.stack([found.center[0].sum(), found.direction[0].sum()]).sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+    assert float(net.lidar_encoder.stem.halve[0][0].weight.grad.abs().sum()) > 0
+    assert net.layers[0].to_tokens.attention.query.weight.grad is None, "queries have no part in it"
+    assert "tokens" in objective(batch, 0)[1]
+
+
 def test_training_and_inference_say_the_same_where_no_statistics_are_involved() -> None:
-    """The fused attention and the gathering of what is present, against the network as it is exported."""
+    """The gathering of what is present, against the network as it is exported."""
     net = build(SMALL, 0)
     batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
     batch.camera_present[1] = 0

@@ -19,7 +19,7 @@ from karp_perception.world.layout import Crossing, Layout, LightColor, ParkingSp
 from karp_perception.world.layouts.families import FAMILIES, make_layout
 from karp_perception.world.traffic.fleet import Kind, drag
 from karp_perception.world.traffic.following import equilibrium_gap
-from karp_perception.world.traffic.population import Unit
+from karp_perception.world.traffic.population import Mix, Unit, mix_of
 from karp_perception.world.traffic.script import ScriptedActor, Step, Trigger
 from karp_perception.world.traffic.settings import DriverSettings, TrafficSettings
 from karp_perception.world.traffic.traffic import Traffic
@@ -68,6 +68,20 @@ def collisions(world: Traffic) -> list[tuple[str, str]]:
             if people < 2 and math.dist(a.position[:2], b.position[:2]) < reach and not coupled(a, b) and overlap(a, b):
                 found.append((f"{a.model.family} {a.number}", f"{b.model.family} {b.number}"))
     return [pair for pair in found if not all("walker" in name or "person" in name for name in pair)]
+
+
+def test_a_richer_mix_has_more_of_the_uncommon_and_still_some_cars() -> None:
+    town = mix_of("straight")
+    rich, richest = town.enriched(3.0), town.enriched(20.0)
+    assert town.enriched(1.0) == town
+    for name in ("heavy", "buses", "two_wheelers"):
+        assert getattr(rich, name) == pytest.approx(3 * getattr(town, name))
+    assert richest.heavy + richest.buses + richest.two_wheelers == pytest.approx(0.75)
+    assert richest.heavy / richest.buses == pytest.approx(town.heavy / town.buses)
+    assert sum(richest.families().values()) == pytest.approx(1.0)
+    assert town.cyclists < rich.cyclists <= richest.cyclists == 0.4
+    assert Mix(heavy=0.9, buses=0.05, two_wheelers=0.0).enriched(2.0).heavy == 0.9
+    assert town.enriched(0.0).heavy == 0.0
 
 
 def test_a_platoon_comes_to_the_gap_of_the_formula() -> None:

@@ -16,6 +16,7 @@ from karp_perception.evaluation.detection import (
     peak_memory_mib,
     repeated_latency,
     run_detector,
+    scored_frames,
 )
 from karp_perception.evaluation.detection_report import detection_report
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
@@ -40,6 +41,7 @@ class EvaluationOptions:
         every_class: means over all ten classes, as the nuScenes benchmark takes them, instead of those that occur.
         kitti: folder of the KITTI benchmark that the frames are from, in its order: add the benchmark's measures.
         held_out: kind of frames that is reported apart because no training saw it.
+        calibrated: weight file to write, with scores and variances put right by these frames.
         json: file for the figures. out: folder for pictures (and `evaluation.json`). None: not written.
     """
 
@@ -50,6 +52,7 @@ class EvaluationOptions:
     every_class: bool = False
     kitti: Path | None = None
     held_out: str | None = None
+    calibrated: Path | None = None
     json: Path | None = None
     out: Path | None = None
 
@@ -79,7 +82,7 @@ def evaluate(
     for, `latency_ms` (by stage, p50, p95, p99; measured when nothing else is at work), `peak_memory_mib` of the process
     that detects, `model`, `backend`, `versions`.
     """
-    for place in (options.out, options.json.parent if options.json else None):
+    for place in (options.out, *(file.parent for file in (options.json, options.calibrated) if file)):
         if place is not None:
             _made(place)
     timed: list[SensorFrame] = []
@@ -96,6 +99,11 @@ def evaluate(
         kept = _keeping(source.frames, timed)
         frames = run_detector(kept, detector, _variants(options), stepped)
     memory = peak_memory_mib()
+    if options.calibrated is not None:
+        from karp_perception.evaluation.calibrated_weights import calibrate_weights
+
+        about = ", ".join(f"{name} {value}" for name, value in source.about.items())
+        calibrate_weights(detector.info["weights"], scored_frames(frames), options.calibrated, about)
     latency = repeated_latency(timed, detector, _TIMED_RUNS, _TIMED_S)
     content = {"source": dict(source.about), **_figures(frames, detector, options)}
     content |= {

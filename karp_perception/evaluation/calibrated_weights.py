@@ -1,0 +1,82 @@
+"""Weights whose scores and variances are put right: what an evaluation found to be off, worked into the last layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from karp_perception.core import ConfigurationError
+from karp_perception.core.boxes import VARIANCE_OF
+from karp_perception.detection.model.weights import find_model, load_network, read_metadata, save_weights
+from karp_perception.evaluation.score_calibration import (
+    Scaling,
+    VarianceCalibration,
+    fit_scaling,
+    outcomes,
+    variance_calibration,
+)
+from karp_perception.evaluation.scored_frames import ScoredFrame
+
+if TYPE_CHECKING:
+    from karp_perception.detection.model.detector_net import DetectorNet
+
+_FEWEST_MATCHES = 50  # below, what is told of variances is chance
+_FEWEST_DETECTIONS = 500
+
+
+def calibrate_weights(weights: str | None, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
+    """Write the weights of a model so that its scores and variances on such frames mean what they say.
+
+    Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it: the last layer of the
+    classes is linear, so its weights and biases take the scaling exactly. Standard deviations are multiplied by the
+    factor that makes their 68 % intervals hold 68 %.
+
+    Args:
+        weights: the file of those that detected; None for untrained ones.
+        frames: on which it did, with every query's answer; neither trained on nor used to tell how good it is.
+        out: weight file to write.
+        about: the frames, for the file's metadata.
+
+    Raises ConfigurationError for untrained weights, a file that cannot be written, and too few frames.
+    """
+    if weights is None:
+        raise ConfigurationError("calibration: expected trained weights, these are drawn at random")
+    source = find_model(weights)
+    found = outcomes(frames)
+    if len(found.score) < _FEWEST_DETECTIONS or not found.right.any():
+        raise ConfigurationError(
+            f"calibration: expected {_FEWEST_DETECTIONS} detections and some right ones, got {len(found.score)} and "
+            f"{int(found.right.sum())}: take more frames"
+        )
+    scaling = fit_scaling(found, per_class=True, bias=True)
+    variances = variance_calibration(frames)
+    net = load_network(source)
+    apply_calibration(net, scaling, variances)
+    partial = out.with_suffix(".partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(net, partial, {**read_metadata(Path(weights)), "calibrated": about})
+        partial.chmod(0o644)  # safetensors writes for its owner alone
+        os.replace(partial, out)
+    except OSError as error:
+        raise ConfigurationError(f"{out}: cannot be written: {error}") from None
+
+
+def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str, VarianceCalibration]) -> None:
+    """Change the heads of a DetectorNet: logits / temperature + bias by class, log variances + 2 log factor."""
+    import torch
+
+    temperature = torch.from_numpy(scaling.temperature).float()
+    bias = torch.from_numpy(scaling.bias).float()
+    factor = [
+        c.robust_factor if c.count >= _FEWEST_MATCHES and c.robust_factor > 0 else 1.0
+        for c in (variances[name] for name in VARIANCE_OF)
+    ]
+    with torch.no_grad():
+        net.heads.logits.weight /= temperature[:, None]
+        net.heads.logits.bias.copy_(net.heads.logits.bias / temperature + bias)
+        net.heads.log_variance.bias += 2.0 * torch.from_numpy(np.log(factor)).float()

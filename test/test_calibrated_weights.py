@@ -1,0 +1,89 @@
+"""Calibration worked into weights: the network's own answers are then those that the scaling gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, logit
+from small_model import SMALL, small_weights
+
+from karp_perception.core import Boxes, ConfigurationError
+from karp_perception.core.boxes import VARIANCE_OF
+from karp_perception.detection.model.detector_net import Prediction, build
+from karp_perception.detection.model.weights import find_model, load_network, read_metadata
+from karp_perception.evaluation.calibrated_weights import apply_calibration, calibrate_weights
+from karp_perception.evaluation.score_calibration import Scaling, VarianceCalibration, outcomes, reliability
+from karp_perception.evaluation.scored_frames import ScoredFrame
+
+
+def answers(net: torch.nn.Module, features: torch.Tensor) -> Prediction:
+    with torch.no_grad():
+        return net.heads(features, torch.zeros(*features.shape[:2], 3))
+
+
+def variance(count: int, factor: float) -> VarianceCalibration:
+    return VarianceCalibration(count, 0.0, factor, {}, factor, factor)
+
+
+def test_heads_say_what_the_scaling_says() -> None:
+    net, features = build(SMALL, 0), torch.randn(2, 30, SMALL.width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net.heads.logits.bias.zero_()
+    before = answers(net, features)
+    scaling = Scaling(np.linspace(0.5, 2.0, 10), np.linspace(-1.0, 1.0, 10))
+    factors = dict.fromkeys(VARIANCE_OF, variance(1000, 1.0)) | {"yaw": variance(1000, 3.0), "x": variance(10, 7.0)}
+    apply_calibration(net, scaling, factors)
+    after = answers(net, features)
+    label = np.tile(np.arange(10), 60)
+    expected = scaling(before.logits.sigmoid().numpy().ravel(), label)
+    np.testing.assert_allclose(after.logits.sigmoid().numpy().ravel(), expected, atol=1e-5)
+    std = ((after.log_variance - before.log_variance) / 2).exp().mean(dim=(0, 1)).numpy()
+    np.testing.assert_allclose(std, [1, 1, 1, 1, 1, 1, 3, 1, 1], rtol=1e-5)
+    torch.testing.assert_close(after.center, before.center)
+
+
+def too_sure(frames: int, seed: int) -> list[ScoredFrame]:
+    """Cars of which far fewer are there than scores say, and which lie farther off than variances say."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(frames):
+        score = rng.uniform(0.05, 0.95, 20)
+        there = rng.random(20) < expit(1.5 * logit(score) - 2.0)
+        place = np.column_stack([np.arange(20) * 4.0 - 38.0, np.zeros(20), np.zeros(20)])
+        size, still = np.tile([4.0, 2.0, 1.5], (20, 1)), np.zeros((20, 2))
+        truth = Boxes(place, size, np.zeros(20), still, np.zeros(20, int), np.ones(20))
+        off = place + rng.normal(0.0, 0.4, (20, 3))
+        found = Boxes(off, size, np.zeros(20), still, np.zeros(20, int), score, variance=np.full((20, 9), 0.1**2))
+        made.append(ScoredFrame(found, truth[there], np.full(int(there.sum()), 9)))
+    return made
+
+
+def test_weights_are_written_with_what_was_found(tmp_path: Path) -> None:
+    weights, out = small_weights(tmp_path), tmp_path / "calibrated" / "small.safetensors"
+    frames = too_sure(100, 0)
+    calibrate_weights(str(weights), frames, out, "kind world, seed 5")
+    assert read_metadata(out)["calibrated"] == "kind world, seed 5"
+    assert not out.with_suffix(".partial").exists()
+    old, new = load_network(find_model(str(weights))), load_network(find_model(str(out)))
+    features = torch.randn(1, 400, SMALL.width, generator=torch.Generator().manual_seed(1))
+    before, after = answers(old, features), answers(new, features)
+    stretch = ((after.log_variance - before.log_variance) / 2).exp().mean(dim=(0, 1)).numpy()
+    assert stretch[:3] == pytest.approx([4.0, 4.0, 4.0], rel=0.1), "0.4 m of error where 0.1 m was told"
+    # What the new heads would say in place of the old ones is right as often as they say.
+    again = outcomes(too_sure(100, 1))
+    gain = np.polyfit(before.logits[..., 0].ravel().numpy(), after.logits[..., 0].ravel().numpy(), 1)
+    told = expit(np.polyval(gain, logit(again.score)))
+    assert reliability(told, again.right).error < 0.03 < 0.2 < reliability(again.score, again.right).error
+
+
+@pytest.mark.parametrize(
+    ("trained", "frames", "says"), [(False, 40, "trained weights"), (True, 3, "expected 500 detections")]
+)
+def test_what_cannot_be_calibrated_is_said(trained: bool, frames: int, says: str, tmp_path: Path) -> None:
+    weights = str(small_weights(tmp_path)) if trained else None
+    with pytest.raises(ConfigurationError, match=says):
+        calibrate_weights(weights, too_sure(frames, 0), tmp_path / "out.safetensors", "")
+    assert not (tmp_path / "out.safetensors").exists()
