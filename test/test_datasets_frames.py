@@ -103,6 +103,9 @@ def edited(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         (lambda c: c.update(labels="most"), "expected 'all around' or 'in view', got 'most'"),
         (lambda c: c.update(stamp_ns=-4), "expected a time from 0 to 2^31 s"),
         (lambda c: c.update(unlabelled=[{"center": [1, 2]}]), "'radius'"),
+        (lambda c: c.update(unlabelled=[{"center": [1], "radius": 2}] * 3), "unlabelled center: expected shape (3, 2)"),
+        (lambda c: c.update(unlabelled=[{"center": [1, 2], "radius": -2}]), "unlabelled radius: expected at least 0 m"),
+        (lambda c: c["cameras"].append(c["cameras"][0]), "a name of its own for each, got ['front', 'front']"),
         (lambda c: c["cameras"][0].update(K=[[1, 2], [3, 4]]), "CameraFrame.intrinsics"),
         (lambda c: c["cameras"][0].update(file="gone.jpg"), "gone.jpg: expected an image"),
         (lambda c: c["ego"].update(mood="good"), "mood"),
@@ -116,6 +119,25 @@ def test_what_is_broken_is_said_in_one_line(tmp_path: Path, edit: Callable[..., 
     assert says in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("file", "columns"), [("points.bin", 4), ("time.bin", 1)])
+def test_half_a_sweep_does_not_pass_for_a_whole_one(tmp_path: Path, file: str, columns: int) -> None:
+    write_labelled_frame(tmp_path, full_frame(), "a test")
+    whole = (tmp_path / file).read_bytes()
+    for lost in range(1, 4 * columns):
+        (tmp_path / file).write_bytes(whole[:-lost])
+        with pytest.raises(InvalidInput, match=rf"{file}: expected {columns} float32 a point"):
+            load_labelled_frame(tmp_path)
+    (tmp_path / file).write_bytes(whole[: -4 * columns])
+    with pytest.raises(InvalidInput, match="expected a time for each"):
+        load_labelled_frame(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(InvalidInput, match=rf"{file}: expected a sweep of the lidar, .*is it there"):
+        load_labelled_frame(tmp_path)
+    (tmp_path / file).mkdir()
+    with pytest.raises(InvalidInput, match=rf"{file}: expected a sweep of the lidar"):
+        load_labelled_frame(tmp_path)
 
 
 def complaint(folder: Path) -> str | None:

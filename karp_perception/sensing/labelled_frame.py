@@ -5,16 +5,17 @@ intensity) and the images it names. Any of the sensors may be absent. Recorded f
 be there (`sensing.frame_folder_writer` writes all of it):
 
 - `time.bin`: N little-endian float32, s of each point relative to the stamp.
-- in `frame.json`: `stamp_ns`; `ego` {T_odom_base, velocity, yaw_rate}; `labels`: "all around" or "in view" (of the
-  cameras), by default the latter where there is one camera; `unlabelled`: places {center, radius} of objects without a
-  label; for a camera `distortion` {model, coefficients}; for a box `id`, `velocity` (over ground, axes of `base_link`),
-  `visibility` (0..1), `weight` (0..1, how far it is to be believed) and `points_inside`.
+- in `frame.json`: `stamp_ns`; `points` and `time`: a word on their files, which must be there then; `ego` {T_odom_base,
+  velocity, yaw_rate}; `labels`: "all around" or "in view" (of the cameras), by default the latter where there is one
+  camera; `unlabelled`: places {center, radius} of objects without a label; for a camera `distortion` {model,
+  coefficients}; for a box `id`, `velocity` (over ground, axes of `base_link`), `visibility` (0..1), `weight` (0..1, how
+  far it is to be believed) and `points_inside`, which is counted anew when a frame is read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from karp_perception.core import (
 )
 from karp_perception.core.validation import as_array
 from karp_perception.sensing.image_files import read_image
+from karp_perception.sensing.point_files import read_rows
 
 ALL_AROUND = "all around"
 """What `labels` says in frame.json where they cover every direction, however many cameras there are."""
@@ -145,15 +147,16 @@ def points_in_labels(labels: Boxes, points: np.ndarray) -> np.ndarray:
 def _labelled_frame(folder: Path, content: Mapping[str, Any]) -> LabelledFrame:
     stamp_ns = content.get("stamp_ns", 0)
     cameras = {str(c["name"]): _camera(folder, c, stamp_ns) for c in content.get("cameras", ())}
+    if len(cameras) < len(content.get("cameras", ())):
+        raise InvalidInput("cameras", "a name of its own for each", [c["name"] for c in content["cameras"]])
     boxes = content.get("boxes", ())
     labels = _labels(boxes)
     object_id, visibility, weight = (_column(boxes, key) for key in ("id", "visibility", "weight"))
     if weight is None and any("weight" in box for box in boxes):
         weight = np.array([float(box.get("weight", 1.0)) for box in boxes])
     check_labels(labels, weight, visibility)
-    lidar = _lidar(folder, stamp_ns)
+    lidar = _lidar(folder, content, stamp_ns)
     ego = None if "ego" not in content else EgoState(stamp_ns, **content["ego"])
-    unlabelled = [(*place["center"][:2], place["radius"]) for place in content.get("unlabelled") or ()]
     inside = points_in_labels(labels, np.zeros((0, 4)) if lidar is None else lidar.points)
     covers = content.get("labels", IN_VIEW if len(cameras) == 1 else ALL_AROUND)
     if covers not in (ALL_AROUND, IN_VIEW):
@@ -162,12 +165,22 @@ def _labelled_frame(folder: Path, content: Mapping[str, Any]) -> LabelledFrame:
         SensorFrame(stamp_ns, cameras, lidar, ego),
         labels,
         inside,
-        as_array("unlabelled", np.reshape(unlabelled, (-1, 3)), (None, 3)),
+        _unlabelled(content.get("unlabelled") or ()),
         sector=covers == IN_VIEW,
         object_id=None if object_id is None else object_id.astype(np.int64),
         visibility=visibility,
         weight=weight,
     )
+
+
+def _unlabelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(M, 3) x, y, radius, m."""
+    n = len(entries)
+    center = as_array("unlabelled center", [place["center"][:2] for place in entries] or np.zeros((0, 2)), (n, 2))
+    radius = as_array("unlabelled radius", [place["radius"] for place in entries], (n,))
+    if (radius < 0).any():
+        raise InvalidInput("unlabelled radius", "at least 0 m", radius.min())
+    return np.column_stack([center, radius])
 
 
 def _column(boxes: list[Mapping[str, Any]], key: str) -> np.ndarray | None:
@@ -189,15 +202,13 @@ def _camera(folder: Path, entry: Mapping[str, Any], stamp_ns: int) -> CameraFram
     return CameraFrame(image, entry["K"], entry["T_base_camera"], stamp_ns, distortion)
 
 
-def _lidar(folder: Path, stamp_ns: int) -> LidarSweep | None:
+def _lidar(folder: Path, content: Mapping[str, Any], stamp_ns: int) -> LidarSweep | None:
+    """The sweep; None where there is no file, unless frame.json speaks of it: half a frame must not pass for one."""
     file, times = folder / "points.bin", folder / "time.bin"
-    if not file.exists():
+    if not file.exists() and not content.get("points"):
         return None
-    values = np.fromfile(file, dtype="<f4")
-    if values.size % 4:
-        raise InvalidInput(str(file), "4 float32 a point", f"{values.size} numbers")
-    points = values.reshape(-1, 4)
-    time = np.fromfile(times, dtype="<f4") if times.exists() else None
+    points = read_rows(file, 4)
+    time = read_rows(times, 1)[:, 0] if times.exists() or content.get("time") else None
     if time is not None and len(time) != len(points):
         raise InvalidInput(str(times), f"a time for each of {len(points)} points", f"{len(time)}")
     finite = np.isfinite(points).all(axis=1)

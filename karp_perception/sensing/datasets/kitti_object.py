@@ -18,9 +18,9 @@ from karp_perception.core.errors import ConfigurationError, InvalidInput
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.core.validation import as_pose
 from karp_perception.sensing.datasets.dataset import index_of
-from karp_perception.sensing.datasets.point_files import read_points
 from karp_perception.sensing.image_files import read_image
 from karp_perception.sensing.labelled_frame import LabelledFrame, check_labels, naming, points_in_labels
+from karp_perception.sensing.point_files import read_points
 
 LIDAR_HEIGHT_M = 1.73
 """Of the lidar above the ground, from the drawing of the sensor setup."""

@@ -20,9 +20,9 @@ from karp_perception.core.errors import ConfigurationError, InvalidInput
 from karp_perception.core.geometry import invert_pose, pose_from_quaternion, transform_points, wrap_angle, yaw_of
 from karp_perception.sensing.datasets.dataset import index_of
 from karp_perception.sensing.datasets.nuscenes_tables import LIDAR, Recording, Tables, read_tables
-from karp_perception.sensing.datasets.point_files import read_points
 from karp_perception.sensing.image_files import read_image
 from karp_perception.sensing.labelled_frame import LabelledFrame, check_labels, naming, points_in_labels
+from karp_perception.sensing.point_files import read_points
 
 SHARE_SEEN = np.array([1.0, 0.2, 0.5, 0.7, 0.9])
 """Visibility by level: not told; then the middles of 0-40, 40-60, 60-80 and 80-100 %."""
