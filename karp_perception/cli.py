@@ -62,7 +62,7 @@ def detect(
     picture: Annotated[Optional[Path], typer.Option(help="Draw what was found into this PNG or JPEG.")] = None,  # noqa: UP045
     explain: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder for pictures of where the attention of each detection lay."),
+        typer.Option(help="Folder for pictures of where the attention of each detection lay (by PyTorch, in f32)."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Most detections that are explained, best first.")] = 5,
 ) -> None:
@@ -211,13 +211,20 @@ def _common(
 
 
 def main() -> None:
-    """Entry point: errors of the package end in one line and exit code 2, a programming error in its traceback."""
+    """Entry point: errors of the package, and files that cannot be used, end in one line and exit code 2.
+
+    A programming error ends in its traceback.
+    """
     from karp_perception.core.errors import KarpError
 
     try:
         app()
     except KarpError as error:
         _fail(str(error), 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -227,8 +234,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     frames = summary["frames"]
     dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items()) or "none"
     print(f"frames: {frames['received']} received, {frames['used']} used, dropped: {dropped}")
-    trained = "" if summary["model"]["trained"] else " (untrained: its boxes do not reach planning)"
-    print(f"model: {summary['model']['model']}{trained}, backend: {summary['backend']}")
+    untrained = " (untrained: its boxes do not reach planning)" if _is_untrained(summary["model"]) else ""
+    print(f"model: {summary['model']['model']}{untrained}, backend: {summary['backend']}")
     print(f"ego motion: {summary['ego']['distance_m']} m from {summary['ego']['source']}")
     print("decisions: " + (", ".join(f"{count} {kind}" for kind, count in summary["decisions"].items()) or "none"))
     table = Table("stage", "p50 ms", "p95 ms", "p99 ms")
@@ -239,6 +246,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"{summary['realtime_factor']} times real time "
         f"({summary['wall_s']} s, and {summary['video_s']} s for the video)"
     )
+
+
+def _is_untrained(model: dict[str, Any]) -> bool:
+    """Whether a network ran whose answers mean nothing; the model `none` runs none."""
+    return not model["trained"] and model["model"] != "none"
 
 
 def _print_drives(summary: dict[str, Any]) -> None:
@@ -269,7 +281,7 @@ def _print_scores(content: dict[str, Any]) -> None:
     from rich.table import Table
 
     print(f"{len(content['detections'])} detections, {len(content['obstacles'])} obstacles")
-    if not content["model"]["trained"] and content["model"]["model"] != "none":
+    if _is_untrained(content["model"]):
         print("the network is untrained: its detections mean nothing yet")
     scores = content["scores"]
     if scores is None:

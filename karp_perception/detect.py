@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from karp_perception.core import Vehicle, class_name
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.explanation import Explainer
 from karp_perception.evaluation.frame_score import score_labelled_frame
 from karp_perception.pipeline import Perceiver, PipelineSettings
 from karp_perception.records import boxes_record, versions, write_json
+from karp_perception.sensing.image_files import write_image
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 
 EXPLAINED = 5
@@ -29,10 +28,11 @@ def detect(
 ) -> dict[str, Any]:
     """Detect in the frame of `folder`, write `out` (JSON) and, if asked, a picture; returns what the JSON holds.
 
-    With `explain`, a folder, also one picture for each of the `top` best detections: where its attention lay.
+    With `explain`, a folder, also one picture for each of the `top` best detections: where its attention lay. These are
+    detected once more, by PyTorch in f32: near the threshold there may be others than the backend's.
 
-    Raises InvalidInput for a folder that is not a labelled frame, ConfigurationError where a model that runs no network
-    is to be explained.
+    Raises InvalidInput for a folder that is not a labelled frame or a picture that cannot be written,
+    ConfigurationError where a model that runs no network is to be explained.
     """
     frame = load_labelled_frame(folder)
     explainer = None if explain is None else Explainer(settings.detector)
@@ -62,7 +62,7 @@ def detect(
 
         image = draw_frame(frame.sensors, seen.detections, seen.obstacles, frame.labels, settings.vehicle)
         picture.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(picture), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_image(picture, image)
     return content
 
 
@@ -80,7 +80,7 @@ def _draw_explanations(
         image = draw_explanation(frame.sensors, explanation, number, vehicle, note)
         name = class_name(int(explanation.boxes.label[number]))
         file = folder / f"{number:02d}_{name}_{round(100 * explanation.boxes.score[number]):02d}.png"
-        cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_image(file, image)
         shares = {sensor: round(share, 4) for sensor, share in explanation.shares(number).items()}
         rows.append({**record, "picture": str(file), "attention": shares})
     return rows

@@ -47,6 +47,7 @@ def test_replay_prints_what_happened(bag: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "5 received, 5 used, dropped: none" in run.stdout
     assert "times real time" in run.stdout
+    assert "model: none, backend: none" in run.stdout, "no network is not an untrained one"
     assert (tmp_path / "out" / "summary.json").exists()
 
 
@@ -62,6 +63,7 @@ def test_a_replay_in_which_nothing_could_be_used_fails(bag: Path, tmp_path: Path
         (("replay", "{tmp}/missing", "--out", "{tmp}/o"), "missing"),
         (("replay", "{tmp}", "--out", "{tmp}/o", "--config", "{tmp}/none.yaml"), "none.yaml"),
         (("detect", "{tmp}", "--out", "{tmp}/o.json"), "frame.json"),
+        (("label", "{tmp}/missing", "--out", "{tmp}/o"), "missing"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
@@ -69,6 +71,19 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(arguments: tuple[str, ...], s
     assert run.returncode == 2
     assert says in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_named(bag: Path, labelled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for arguments, named in (
+        (("replay", bag, "--out", file, "--model", "none"), file),
+        (("detect", labelled, "--out", file / "found.json", "--model", "none"), file),
+        (("detect", labelled, "--out", tmp_path / "o.json", "--model", "none", "--picture", f"{file}.txt"), "file.txt"),
+    ):
+        run = karp(*arguments)
+        assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
+        assert str(named) in run.stderr.replace("\n", "")
 
 
 def test_a_model_that_does_not_exist_is_named(labelled: Path, tmp_path: Path) -> None:

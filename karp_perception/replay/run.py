@@ -12,6 +12,7 @@ from typing import Any
 
 from karp_perception.core import SensorFrame
 from karp_perception.core.geometry import invert_pose
+from karp_perception.detection.detector import NO_MODEL
 from karp_perception.pipeline import Pipeline, PipelineSettings, Result
 from karp_perception.records import atomic_file, json_line, latency_summary, result_record, versions, write_json
 from karp_perception.replay.detected_frames import DetectedFrames
@@ -127,7 +128,9 @@ class _Views:
     def __init__(
         self, out: Path, settings: PipelineSettings, options: ReplayOptions, source: DetectedFrames, stack: ExitStack
     ) -> None:
-        self._notes = {} if source.trained else {"network": "untrained: its boxes are not used"}
+        self._notes = {}
+        if not source.trained and source.info["model"] != NO_MODEL:
+            self._notes = {"network": "untrained: its boxes are not used"}
         self.video_s = 0.0
         self._log = self._view = self._video = None
         if options.mcap:

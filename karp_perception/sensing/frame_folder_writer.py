@@ -12,6 +12,7 @@ import numpy as np
 
 from karp_perception.core import CameraFrame, DistortionModel, SensorFrame, class_name
 from karp_perception.core.errors import InvalidInput
+from karp_perception.sensing.image_files import write_image
 from karp_perception.sensing.labelled_frame import ALL_AROUND, IN_VIEW, LabelledFrame
 
 FRAME = "base_link: x forward, y left, z up, origin on the ground"
@@ -25,10 +26,12 @@ _JPEG_QUALITY = 95
 def write_labelled_frame(
     folder: Path, frame: LabelledFrame, source: str, more: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a frame into an existing folder; read back it is the same but for JPEG and masks, which are not kept.
+    """Write a frame into an existing folder. Read back it is the same, but for what JPEG does to images.
+
+    Not kept are masks, names of cameras that gave nothing, stamps of single sensors, and what measured the motion.
 
     Args:
-        folder: that exists.
+        folder: that exists and is empty: files of another frame in it would become part of this one.
         frame: with any of its optional fields.
         source: where it comes from, for people.
         more: further content of frame.json (JSON values), which readers of labelled frames ignore.
@@ -77,8 +80,7 @@ def _camera(folder: Path, name: str, camera: CameraFrame) -> dict[str, Any]:
     file = f"{name}.jpg"
     if Path(file).name != file:
         raise InvalidInput("name of a camera", "one that can be a file's", repr(name), "rename it")
-    if not cv2.imwrite(str(folder / file), camera.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise InvalidInput(str(folder / file), "a file that can be written", "an error of the image encoder")
+    write_image(folder / file, camera.image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
     entry: dict[str, Any] = {
         "name": name,
         "file": file,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 
 from karp_perception.core.errors import InvalidInput
@@ -29,3 +31,19 @@ def read_image(file: Path) -> np.ndarray:
     except InvalidInput as error:
         got = f"{error.got} where {error.expected} should be"
         raise InvalidInput(str(file), "a whole image", got, "get the file again", reason=error.reason) from None
+
+
+def write_image(file: Path, image: np.ndarray, options: Sequence[int] = ()) -> None:
+    """Write (H, W, 3) uint8 RGB into a file, in the format of its suffix; `options` are OpenCV's.
+
+    Raises InvalidInput, naming the file, where it cannot be written.
+    """
+    try:
+        written = cv2.imwrite(str(file), image[..., ::-1], list(options))
+    except cv2.error:
+        written = False
+    if not written:
+        raise InvalidInput(
+            str(file), "an image file that can be written", "an error of the encoder",
+            "the suffix names the format (.png, .jpg), and its folder must be there",
+        )  # fmt: skip
