@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,23 @@ def test_a_part_of_the_data_is_a_data_set(folder: Path) -> None:
         open_dataset(folder)
 
 
+def test_cameras_that_were_not_unpacked_give_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(folder / "samples/CAM_BACK")
+    frame = open_dataset(folder)[1]
+    assert frame.sensors.cameras["back"] is None
+    assert frame.sensors.cameras["front"] is not None
+    assert "no images of CAM_BACK" in caplog.text
+
+
+def test_levels_of_visibility_that_do_not_exist_are_the_nearest(folder: Path) -> None:
+    change(
+        folder,
+        "sample_annotation",
+        lambda t: [t[0].update(visibility_token="9" * 30), t[1].update(visibility_token="")],
+    )
+    assert open_dataset(folder)[0].visibility.tolist()[:3] == [0.9, 1.0, 0.7]
+
+
 def test_scenes_and_versions_can_be_chosen(folder: Path) -> None:
     assert len(open_dataset(folder, scenes=["scene-0001"])) == 2
     assert len(open_dataset(folder / "v1.0-mini")) == 2
@@ -177,6 +195,7 @@ def change(folder: Path, table: str, edit: Callable[[list[dict[str, Any]]], obje
         ("sample_annotation", lambda t: t[0].update(translation=[9e9, 0, 0]), "expected centres within 500 m"),
         ("sample_annotation", lambda t: t[0].update(translation=[float("nan"), 0, 0]), "expected finite numbers"),
         ("sample_annotation", lambda t: t[0].update(translation=["a", 0, 0]), "expected tokens and numbers"),
+        ("sample_annotation", lambda t: t[0].update(visibility_token=float("inf")), "expected tokens and numbers"),
         ("sample_annotation", lambda t: t[0].update(instance_token="x"), "expected one of instance.json, got 'x'"),
         ("sample_annotation", lambda t: t.clear(), "expected labels, got none; v1.0-test has none"),
     ],

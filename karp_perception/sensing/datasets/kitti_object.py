@@ -15,7 +15,7 @@ import numpy as np
 
 from karp_perception.core import Boxes, CameraFrame, LidarSweep, ObjectClass, SensorFrame, class_from_name
 from karp_perception.core.errors import ConfigurationError, InvalidInput
-from karp_perception.core.geometry import invert_pose, transform_points
+from karp_perception.core.geometry import invert_pose, project_points, transform_points
 from karp_perception.core.validation import as_pose
 from karp_perception.sensing.datasets.dataset import index_of
 from karp_perception.sensing.image_files import read_image
@@ -79,7 +79,10 @@ class LabelColumns:
 
 
 class KittiObject:
-    """Frames of a KITTI object folder that have labels, in order of their names. Labels cover the camera's view.
+    """Frames of a KITTI object folder that have labels, in order of their names.
+
+    Labels cover the camera's view. Where the images were not unpacked, sweeps are cut to that view, so that labels
+    cover all that there is.
 
     Objects of classes that are none of ours (Misc) carry the label UNKNOWN. Areas marked DontCare become places without
     labels: the part of the ground where an object of 1 to 4.5 m height would be as tall in the image as the area is.
@@ -117,6 +120,8 @@ class KittiObject:
         calibration = read_calibration(self._root / "calib" / f"{name}.txt", self.height)
         lidar = self._sweep(name) if "velodyne" in self._sensors else None
         cameras = {CAMERA: self._camera(name, calibration)} if "image_2" in self._sensors else {}
+        if lidar is not None and not cameras:
+            lidar = LidarSweep(lidar.points[_in_image(lidar.points, calibration)], lidar.stamp_ns)
         file = self._root / "label_2" / f"{name}.txt"
         columns = read_labels(file)
         with naming(file):
@@ -124,7 +129,7 @@ class KittiObject:
         inside = points_in_labels(boxes, np.zeros((0, 4)) if lidar is None else lidar.points)
         places = unlabelled_places(columns, calibration)
         sensors = SensorFrame(0, cameras, lidar)
-        return LabelledFrame(sensors, boxes, inside, places, sector=True, visibility=visibility)
+        return LabelledFrame(sensors, boxes, inside, places, sector=bool(cameras), visibility=visibility)
 
     def _sweep(self, name: str) -> LidarSweep:
         file = self._root / "velodyne" / f"{name}.bin"
@@ -249,6 +254,14 @@ def unlabelled_places(columns: LabelColumns, calibration: Calibration) -> np.nda
         return np.zeros((0, 3))
     table = np.array(places)
     return np.column_stack([transform_points(calibration.T_base_camera, table[:, :3])[:, :2], table[:, 3]])
+
+
+def _in_image(points: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """(N,) whether points (N, 3 or more) lie in the view of camera 2, whose principal point is nearly its middle."""
+    T_camera_base = invert_pose(calibration.T_base_camera)
+    pixels, depth = project_points(transform_points(T_camera_base, points[:, :3]), calibration.intrinsics)
+    with np.errstate(invalid="ignore"):
+        return (depth > 0) & (pixels >= 0).all(axis=1) & (pixels <= 2 * calibration.intrinsics[:2, 2]).all(axis=1)
 
 
 _unknown_kinds: set[str] = set()

@@ -39,7 +39,8 @@ class NuScenes:
     """Samples of nuScenes that have labels and whose lidar sweep is there, scene by scene, in order of time.
 
     Labels reach all around; `object_id` numbers the instances. Objects of classes that are none of the ten carry the
-    label UNKNOWN. Points have no times of their own; with several sweeps each has its sweep's.
+    label UNKNOWN. Points have no times of their own; with several sweeps each has its sweep's. Cameras that were not
+    unpacked (there is no folder of their images) give nothing.
 
     Args:
         path: the folder with `samples/` and `v1.0-*`, or one of the latter.
@@ -61,6 +62,7 @@ class NuScenes:
         self._root, self._tables_folder = _find_tables(Path(path), version)
         self._tables: Tables = read_tables(self._tables_folder, scenes)
         self._samples = self._usable_samples()
+        self._without = self._cameras_without_images()
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -75,7 +77,7 @@ class NuScenes:
             ego = self._ego(sample, T_odom_base)
         sweep, own = self._sweep(sample, T_base_odom)
         cameras = {
-            _camera_name(channel): self._camera(recording, T_base_odom)
+            _camera_name(channel): None if channel in self._without else self._camera(recording, T_base_odom)
             for channel, recording in of_sample.items()
             if channel != LIDAR
         }
@@ -115,6 +117,19 @@ class NuScenes:
             file = self._tables_folder / "sample_annotation.json"
             raise InvalidInput(str(file), "labels", "none", "v1.0-test has none: use v1.0-trainval or v1.0-mini")
         return np.array(usable)
+
+    def _cameras_without_images(self) -> frozenset[str]:
+        """Channels of cameras whose folder is not there: many unpack the lidar's archives alone."""
+        folder_of = {
+            channel: Path(recording.file).parent
+            for of_sample in self._tables.recordings
+            for channel, recording in of_sample.items()
+            if channel != LIDAR
+        }
+        lacking = frozenset(channel for channel, folder in folder_of.items() if not (self._root / folder).is_dir())
+        if lacking:
+            _log.warning("%s: no images of %s: used without", self._root, ", ".join(sorted(lacking)))
+        return lacking
 
     def _ego(self, sample: int, T_odom_base: np.ndarray) -> EgoState | None:
         """Motion by differences between the sweeps before and after; None where there is no other near enough."""
@@ -173,7 +188,7 @@ class NuScenes:
             annotations.label[rows],
             np.ones(n),
         )
-        visibility = SHARE_SEEN[np.clip(annotations.visibility[rows], 0, len(SHARE_SEEN) - 1)]
+        visibility = SHARE_SEEN[annotations.visibility[rows]]
         check_labels(labels, visibility=visibility)
         return labels, annotations.instance[rows].copy(), visibility
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ LIDAR = "LIDAR_TOP"
 
 _BLOCK = 1 << 20  # characters read at once
 _LONGEST_RECORD = 1 << 22  # characters; those of nuScenes have less than a thousand
+_LEVELS = 4  # of visibility
 _SEPARATOR = re.compile(r"[\s,]*")
 
 
@@ -61,7 +62,6 @@ class Annotations:
         instance: (A,) number of the object.
         label: (A,).
         visibility: (A,) level 1 to 4, 0 where it is not told.
-        lidar_points: (A,).
     """
 
     first: np.ndarray
@@ -72,7 +72,6 @@ class Annotations:
     instance: np.ndarray
     label: np.ndarray
     visibility: np.ndarray
-    lidar_points: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _numbers(file: Path, token: object, name: str, values: Any, count: int) -> t
     """`count` finite numbers, or InvalidInput naming file, record and key."""
     try:
         numbers = tuple(map(float, values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise InvalidInput(f"{file} record {token}: {name}", f"{count} finite numbers", repr(values)[:80])
@@ -260,34 +259,33 @@ def _annotations(folder: Path, sample_number: dict[str, int], times: np.ndarray)
     numbers: list[tuple[int, ...]] = []
     values: list[tuple[float, ...]] = []
     tokens: list[tuple[bytes, bytes, bytes]] = []
-    for token, sample, instance, visibility, center, size, rotation, before, after, points in rows(
+    for token, sample, instance, visibility, center, size, rotation, before, after in rows(
         file, "token", "sample_token", "instance_token", "visibility_token", "translation", "size", "rotation",
-        "prev", "next", "num_lidar_pts",
+        "prev", "next",
     ):  # fmt: skip
         if sample not in sample_number:
             continue
         if instance not in instances:
             raise InvalidInput(f"{file} instance_token", "one of instance.json", repr(instance))
         try:
-            level = int(visibility) if visibility else 0
-            numbers.append((sample_number[sample], *instances[instance], level, int(points)))
+            level = min(max(int(visibility or 0), 0), _LEVELS)
+            numbers.append((sample_number[sample], *instances[instance], level))
             values.append((*map(float, center), *map(float, size), *map(float, rotation)))
             tokens.append((token.encode(), before.encode(), after.encode()))
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidInput(f"{file} record {token}", "tokens and numbers", error) from None
         if len(values[-1]) != 10:
             got = f"{len(values[-1])} numbers"
             raise InvalidInput(f"{file} record {token}", "translation (3), size (3), rotation (4)", got)
     table = np.reshape(np.array(values, np.float64), (-1, 10))
-    integers = np.reshape(np.array(numbers, np.int64), (-1, 5))
+    integers = np.reshape(np.array(numbers, np.int64), (-1, 4))
     order = np.argsort(integers[:, 0], kind="stable")
     table, integers = table[order], integers[order]
     links = np.reshape(np.array(tokens, dtype="S"), (-1, 3))[order]
     velocity = _velocity(table[:, :3], times[integers[:, 0]], *_neighbours(links))
     first = np.searchsorted(integers[:, 0], np.arange(len(sample_number) + 1))
     return Annotations(
-        first, table[:, :3], table[:, 3:6], table[:, 6:], velocity, integers[:, 1], integers[:, 2], integers[:, 3],
-        integers[:, 4],
+        first, table[:, :3], table[:, 3:6], table[:, 6:], velocity, integers[:, 1], integers[:, 2], integers[:, 3]
     )  # fmt: skip
 
 
@@ -321,8 +319,3 @@ def _velocity(center: np.ndarray, time: np.ndarray, before: np.ndarray, after: n
     known = (seconds > 0) & (seconds <= longest)
     velocity = (center[after] - center[before]) / np.where(known, seconds, 1.0)[:, None]
     return np.where(known[:, None], velocity, np.nan)
-
-
-def scene_names(folder: Path) -> Sequence[str]:
-    """Names of all scenes, in the table's order."""
-    return [name for (name,) in rows(folder / "scene.json", "name")]
