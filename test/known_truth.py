@@ -10,8 +10,8 @@ from small_model import looking
 
 from karp_perception.core import Boxes, CameraFrame, LidarSweep, SensorFrame
 from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.evaluation.camera_view import seen_by
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
-from karp_perception.evaluation.sweep_statistics import View
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
 IMAGE = (60, 120)  # rows, columns
@@ -106,10 +106,7 @@ class Knowing:
             seen = np.zeros(len(truth.labels), bool)
             if frame.lidar is not None:
                 seen |= truth.points_inside > 0
-            for view in frame.cameras.values():
-                if view is not None:
-                    rows, columns = view.image.shape[:2]
-                    seen |= View(view.intrinsics, view.T_base_camera, columns, rows).sees(truth.labels.center)
+            seen |= seen_by(frame.cameras.values(), truth.labels.center)
             found = truth.labels[seen]
             rng = np.random.default_rng(frame.stamp_ns)
             off = self._noise * rng.standard_normal((len(found), 2))

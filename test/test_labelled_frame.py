@@ -60,6 +60,8 @@ def test_only_what_the_camera_sees_counts_in_a_sector() -> None:
     found = boxes((10, 0, 0, 0.9), (-20, 0, 0, 0.9), (10, 30, 0, 0.9))
     score = score_labelled_frame(truth, found, Boxes.empty())["vehicles"]
     assert (score["labels"], score["hits"], score["false_alarms"]) == (1, 1, 0)
+    missing = replace(truth, sensors=SensorFrame(0, {"front": camera, "rear": None}))
+    assert score_labelled_frame(missing, found, Boxes.empty())["vehicles"] == score
 
 
 def test_obstacles_cover_the_labels_they_touch() -> None:

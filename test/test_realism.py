@@ -13,8 +13,9 @@ from rich.console import Console
 
 from karp_perception.core import Boxes, ConfigurationError, InvalidInput, LidarSweep, ObjectClass
 from karp_perception.evaluation import realism
+from karp_perception.evaluation.camera_view import View
 from karp_perception.evaluation.restaging import paired, restage
-from karp_perception.evaluation.sweep_statistics import Quantity, Scan, View, statistics
+from karp_perception.evaluation.sweep_statistics import Quantity, Scan, statistics
 from karp_perception.world.geometry.cast import Carrier
 from karp_perception.world.geometry.ground import Ground
 from karp_perception.world.geometry.materials import Material

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSettings
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
+from karp_perception.evaluation.camera_view import seen_by
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
 from karp_perception.evaluation.scored_frames import ScoredFrame
-from karp_perception.evaluation.sweep_statistics import View
-from karp_perception.pipeline import Detecting
 from karp_perception.sensing.labelled_frame import LabelledFrame
+
+if TYPE_CHECKING:
+    from karp_perception.pipeline import Detecting
 
 SEEN = 0.2
 """Share of an object that must be visible for it to count without a lidar; annotators leave out what is less so."""
@@ -72,13 +75,7 @@ class DetectedFrame:
 
     def sees(self, points: np.ndarray, cameras: Collection[str]) -> np.ndarray:
         """(N,) whether points (N, 3) of `base_link` lie in the view of any of these cameras."""
-        seen = np.zeros(len(points), bool)
-        for name in cameras:
-            camera = self.frame.sensors.cameras.get(name)
-            if camera is not None:
-                height, width = camera.image.shape[:2]
-                seen |= View(camera.intrinsics, camera.T_base_camera, width, height).sees(points)
-        return seen
+        return seen_by((self.frame.sensors.cameras.get(name) for name in cameras), points)
 
     def scored(self, variant: str = AS_IT_IS, cameras: Collection[str] | None = None) -> ScoredFrame:
         """Detections and labels that count.

@@ -11,8 +11,10 @@ import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
-from karp_perception.core.geometry import invert_pose, project_points, transform_points
+from karp_perception.evaluation.camera_view import seen_by
 from karp_perception.sensing.labelled_frame import LabelledFrame
+
+_MATCH_M = 2.0  # between centres in bird's eye, up to which a detection hits a label
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def score_labelled_frame(frame: LabelledFrame, detections: Boxes, obstacles: Box
     counted_any = np.zeros(len(frame.labels), bool)
     for name, group in GROUPS.items():
         counted_any |= counted_labels(frame, group)
-        result[name] = _score(match_group(frame, detections, group))
+        matches = match_group(frame, detections, group)
+        result[name] = hit_figures(matches.labels, matches.hit, matches.error)
     covered = _covered(frame.labels[counted_any], obstacles)
     share = round(float(covered.mean()), 4) if len(covered) else None
     result["obstacles"] = {"labels": len(covered), "covered": share, "count": len(obstacles)}
@@ -83,7 +86,6 @@ def counted_labels(frame: LabelledFrame, group: Group) -> np.ndarray:
 
 
 def _match(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> Matches:
-    match_m = 2.0
     labels = frame.labels
     free = np.ones(len(labels), bool)
     order = np.argsort(-found.score, kind="stable")
@@ -92,41 +94,37 @@ def _match(frame: LabelledFrame, counted: np.ndarray, found: Boxes) -> Matches:
         distance = np.linalg.norm(labels.center[:, :2] - found.center[i, :2], axis=1)
         candidates = np.where(counted & free, distance, np.inf)
         best = int(np.argmin(candidates)) if len(candidates) else -1
-        if best >= 0 and candidates[best] <= match_m:
+        if best >= 0 and candidates[best] <= _MATCH_M:
             free[best] = False
             error[row] = distance[best]
         else:
             near = np.linalg.norm(frame.unlabelled[:, :2] - found.center[i, :2], axis=1) <= frame.unlabelled[:, 2]
-            excused[row] = (distance[~counted] <= match_m).any() or near.any()
+            excused[row] = (distance[~counted] <= _MATCH_M).any() or near.any()
     kept = ~excused
     return Matches(int(counted.sum()), found.score[order][kept], np.isfinite(error[kept]), error[kept])
 
 
-def _score(matches: Matches) -> dict[str, Any]:
-    n, hits = matches.labels, int(matches.hit.sum())
-    found = len(matches.hit)
+def hit_figures(labels: int, hit: np.ndarray, error: np.ndarray) -> dict[str, Any]:
+    """What detections, hits or not (D,), with their errors (D,) in m, come to beside so many labels that count.
+
+    Returns `labels`, `hits`, `false_alarms`, `recall`, `precision` and the median `center_error_m`, None where there is
+    nothing to tell it of.
+    """
+    hits, found = int(hit.sum()), len(hit)
     return {
-        "labels": n,
+        "labels": labels,
         "hits": hits,
         "false_alarms": found - hits,
-        "recall": round(hits / n, 4) if n else None,
+        "recall": round(hits / labels, 4) if labels else None,
         "precision": round(hits / found, 4) if found else None,
-        "center_error_m": round(float(np.median(matches.error[matches.hit])), 4) if hits else None,
+        "center_error_m": round(float(np.median(error[hit])), 4) if hits else None,
     }
 
 
 def in_scope(frame: LabelledFrame, centers: np.ndarray, max_distance: float) -> np.ndarray:
     """(N,) mask: within range, and in the view of a camera where labels end there."""
     near = np.linalg.norm(centers[:, :2], axis=1) <= max_distance
-    if not frame.sector:
-        return near
-    seen = np.zeros(len(centers), bool)
-    for camera in frame.sensors.cameras.values():
-        pixels, depth = project_points(transform_points(invert_pose(camera.T_base_camera), centers), camera.intrinsics)
-        height, width = camera.image.shape[:2]
-        with np.errstate(invalid="ignore"):
-            seen |= (depth > 0) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
-    return near & seen
+    return near & seen_by(frame.sensors.cameras.values(), centers) if frame.sector else near
 
 
 def _covered(labels: Boxes, obstacles: Boxes) -> np.ndarray:

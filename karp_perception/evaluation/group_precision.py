@@ -14,7 +14,7 @@ import numpy as np
 from karp_perception.core import ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS
 from karp_perception.evaluation.detection import AS_IT_IS, DetectedFrame
-from karp_perception.evaluation.frame_score import GROUPS, Group, Matches, match_group
+from karp_perception.evaluation.frame_score import GROUPS, Group, Matches, hit_figures, match_group
 from karp_perception.evaluation.metric_breakdown import ranked_average_precision
 
 MEASURED: Mapping[str, Group] = {
@@ -73,16 +73,11 @@ def _row(matches: Sequence[Matches], threshold: float) -> dict[str, Any]:
     )
     hit = hit.astype(bool)
     shipped = score >= threshold
-    hits, found = int(hit[shipped].sum()), int(shipped.sum())
     return {
         "labels": labels,
         "ap": _known(ranked_average_precision(score, hit, labels)),
         "area": _known(ranked_average_precision(score, hit, labels, 0.0, 0.0)),
-        "hits": hits,
-        "false_alarms": found - hits,
-        "recall": round(hits / labels, 4) if labels else None,
-        "precision": round(hits / found, 4) if found else None,
-        "center_error_m": round(float(np.median(error[shipped & hit])), 4) if hits else None,
+        **hit_figures(labels, hit[shipped], error[shipped]),
     }
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karp_perception.core import Boxes, ConfigurationError, LidarSweep
+from karp_perception.evaluation.camera_view import View
 from karp_perception.evaluation.restaging import paired, restage
-from karp_perception.evaluation.sweep_statistics import Quantity, Scan, View, statistics
+from karp_perception.evaluation.sweep_statistics import Quantity, Scan, statistics
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
 from karp_perception.world.sensors.lidar_models import LidarModel, lidar_named
 
@@ -206,8 +207,7 @@ def _view_of(frame: LabelledFrame) -> View | None:
     camera = next(iter(frame.sensors.cameras.values()), None)
     if not frame.sector or camera is None:
         return None
-    height, width = camera.image.shape[:2]
-    return View(camera.intrinsics, camera.T_base_camera, width, height)
+    return View.of(camera)
 
 
 def _frames(folders: Sequence[Path]) -> Iterator[Path]:

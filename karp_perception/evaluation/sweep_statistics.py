@@ -9,8 +9,8 @@ import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS
-from karp_perception.core.geometry import invert_pose, project_points, transform_points
 from karp_perception.detection.ground import GroundEstimator, GroundSettings
+from karp_perception.evaluation.camera_view import View
 
 KINDS: Mapping[str, frozenset[int]] = {
     "car": frozenset({int(ObjectClass.CAR)}),
@@ -31,23 +31,6 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _RING_GROUPS = 8
 _ON_GROUND = 0.2  # m, below which a point belongs to the ground
 _FEWEST = 3  # points of an object that is counted
-
-
-@dataclass(frozen=True)
-class View:
-    """What a camera sees: (3, 3) intrinsics, (4, 4) pose in `base_link`, width and height in pixels."""
-
-    intrinsics: np.ndarray
-    T_base_camera: np.ndarray
-    width: int
-    height: int
-
-    def sees(self, points: np.ndarray) -> np.ndarray:
-        """(N,) whether points (N, 3) of `base_link` lie in the image."""
-        inside = transform_points(invert_pose(self.T_base_camera), points)
-        pixels, depth = project_points(inside, self.intrinsics)
-        with np.errstate(invalid="ignore"):
-            return (depth > 0) & (pixels >= 0).all(axis=1) & (pixels < (self.width, self.height)).all(axis=1)
 
 
 @dataclass(frozen=True)
