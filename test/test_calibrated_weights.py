@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from known_truth import Knowing, street
 from scipy.special import expit, logit
 from small_model import SMALL, small_weights
 
@@ -14,7 +17,9 @@ from karp_perception.core import Boxes, ConfigurationError
 from karp_perception.core.boxes import VARIANCE_OF
 from karp_perception.detection.model.detector_net import Prediction, build
 from karp_perception.detection.model.weights import find_model, load_network, read_metadata
-from karp_perception.evaluation.calibrated_weights import apply_calibration, calibrate_weights
+from karp_perception.evaluation.calibrated_weights import apply_calibration, calibrate_weights, trained_source
+from karp_perception.evaluation.detection_run import EvaluationOptions, Source, evaluate
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.score_calibration import Scaling, VarianceCalibration, outcomes, reliability
 from karp_perception.evaluation.scored_frames import ScoredFrame
 
@@ -64,9 +69,9 @@ def too_sure(frames: int, seed: int) -> list[ScoredFrame]:
 def test_weights_are_written_with_what_was_found(tmp_path: Path) -> None:
     weights, out = small_weights(tmp_path), tmp_path / "calibrated" / "small.safetensors"
     frames = too_sure(100, 0)
-    calibrate_weights(str(weights), frames, out, "kind world, seed 5")
+    calibrate_weights(find_model(str(weights)), frames, out, "kind world, seed 5")
     assert read_metadata(out)["calibrated"] == "kind world, seed 5"
-    assert not out.with_suffix(".partial").exists()
+    assert list(out.parent.iterdir()) == [out]
     old, new = load_network(find_model(str(weights))), load_network(find_model(str(out)))
     features = torch.randn(1, 400, SMALL.width, generator=torch.Generator().manual_seed(1))
     before, after = answers(old, features), answers(new, features)
@@ -79,11 +84,40 @@ def test_weights_are_written_with_what_was_found(tmp_path: Path) -> None:
     assert reliability(told, again.right).error < 0.03 < 0.2 < reliability(again.score, again.right).error
 
 
-@pytest.mark.parametrize(
-    ("trained", "frames", "says"), [(False, 40, "trained weights"), (True, 3, "expected 500 detections")]
-)
-def test_what_cannot_be_calibrated_is_said(trained: bool, frames: int, says: str, tmp_path: Path) -> None:
-    weights = str(small_weights(tmp_path)) if trained else None
-    with pytest.raises(ConfigurationError, match=says):
-        calibrate_weights(weights, too_sure(frames, 0), tmp_path / "out.safetensors", "")
-    assert not (tmp_path / "out.safetensors").exists()
+class Detected(Knowing):
+    """Knows the truth, and says which weights told it."""
+
+    def __init__(self, items: list[EvaluationFrame], weights: Path | None) -> None:
+        super().__init__(items)
+        self._weights = weights
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {**super().info, "weights": self._weights and str(self._weights)}
+
+
+def test_untrained_weights_are_refused_before_anything_is_detected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="trained weights"):
+        trained_source({"model": "small", "weights": None})
+    items, out = [street(0)], tmp_path / "made" / "out.safetensors"
+    source = Source((pytest.fail("a frame was asked for") for _ in items), 1, {})
+    with pytest.raises(ConfigurationError, match="trained weights"):
+        evaluate(source, Detected(items, None), EvaluationOptions(calibrated=out))
+    assert not out.parent.exists()
+
+
+def test_what_too_few_frames_told_is_written_all_the_same(tmp_path: Path) -> None:
+    items, out, figures = [street(k) for k in range(3)], tmp_path / "out.safetensors", tmp_path / "figures.json"
+    detector = Detected(items, small_weights(tmp_path))
+    with pytest.raises(ConfigurationError, match="expected 500 detections"):
+        evaluate(Source(items, 3, {}), detector, EvaluationOptions(calibrated=out, json=figures))
+    assert json.loads(figures.read_text())["frames"] == 3
+    assert not out.exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_none_behind(tmp_path: Path) -> None:
+    out = tmp_path / "taken.safetensors"
+    (out / "inside").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        calibrate_weights(find_model(str(small_weights(tmp_path))), too_sure(40, 0), out, "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["small.safetensors", "taken.safetensors"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from karp_perception.core import ConfigurationError
 from karp_perception.core.boxes import VARIANCE_OF
-from karp_perception.detection.model.weights import find_model, load_network, read_metadata, save_weights
+from karp_perception.detection.model.weights import ModelSource, find_model, load_network, read_metadata, save_weights
 from karp_perception.evaluation.score_calibration import (
     Scaling,
     VarianceCalibration,
@@ -28,7 +28,14 @@ _FEWEST_MATCHES = 50  # below, what is told of variances is chance
 _FEWEST_DETECTIONS = 500
 
 
-def calibrate_weights(weights: str | None, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
+def trained_source(info: Mapping[str, Any]) -> ModelSource:
+    """The weights of a detector with this `info`, to be calibrated. Raises ConfigurationError for untrained ones."""
+    if info.get("weights") is None:
+        raise ConfigurationError(f"calibration: expected trained weights; those of {info['model']} are drawn at random")
+    return find_model(info["weights"])
+
+
+def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
     """Write the weights of a model so that its scores and variances on such frames mean what they say.
 
     Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it: the last layer of the
@@ -36,16 +43,14 @@ def calibrate_weights(weights: str | None, frames: Sequence[ScoredFrame], out: P
     factor that makes their 68 % intervals hold 68 %.
 
     Args:
-        weights: the file of those that detected; None for untrained ones.
-        frames: on which it did, with every query's answer; neither trained on nor used to tell how good it is.
+        source: of the weights that detected; see `trained_source`.
+        frames: on which they did, whatever their scores; neither trained on nor used to tell how good they are.
         out: weight file to write.
         about: the frames, for the file's metadata.
 
-    Raises ConfigurationError for untrained weights, a file that cannot be written, and too few frames.
+    Raises ConfigurationError for a file that cannot be written, and for too few frames.
     """
-    if weights is None:
-        raise ConfigurationError("calibration: expected trained weights, these are drawn at random")
-    source = find_model(weights)
+    assert source.file is not None
     found = outcomes(frames)
     if len(found.score) < _FEWEST_DETECTIONS or not found.right.any():
         raise ConfigurationError(
@@ -59,11 +64,13 @@ def calibrate_weights(weights: str | None, frames: Sequence[ScoredFrame], out: P
     partial = out.with_suffix(".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(net, partial, {**read_metadata(Path(weights)), "calibrated": about})
+        save_weights(net, partial, {**read_metadata(source.file), "calibrated": about})
         partial.chmod(0o644)  # safetensors writes for its owner alone
         os.replace(partial, out)
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be written: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str, VarianceCalibration]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from karp_perception.core import ConfigurationError, SensorFrame
 from karp_perception.evaluation.detection import (
@@ -20,10 +20,11 @@ from karp_perception.evaluation.detection import (
 )
 from karp_perception.evaluation.detection_report import detection_report
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
-from karp_perception.evaluation.realism import SOURCES
-from karp_perception.pipeline import Detecting
 from karp_perception.records import latency_summary, versions, write_json
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
+
+if TYPE_CHECKING:
+    from karp_perception.pipeline import Detecting
 
 _TIMED_FRAMES = 4  # that are detected again for the latency, when nothing else is at work
 _TIMED_RUNS, _TIMED_S = 60, 3.0  # whichever comes first
@@ -81,7 +82,14 @@ def evaluate(
     Returns what is written as JSON: `source`, the figures of `detection_report`, `subsets` and `robustness` where asked
     for, `latency_ms` (by stage, p50, p95, p99; measured when nothing else is at work), `peak_memory_mib` of the process
     that detects, `model`, `backend`, `versions`.
+
+    Raises ConfigurationError for files that cannot be written; where weights are to be calibrated, for untrained ones
+    at once, and for too few frames when everything else is written.
     """
+    if options.calibrated is not None:
+        from karp_perception.evaluation.calibrated_weights import calibrate_weights, trained_source
+
+        weights = trained_source(detector.info)  # what cannot be is told before hours of work
     for place in (options.out, *(file.parent for file in (options.json, options.calibrated) if file)):
         if place is not None:
             _made(place)
@@ -99,11 +107,6 @@ def evaluate(
         kept = _keeping(source.frames, timed)
         frames = run_detector(kept, detector, _variants(options), stepped)
     memory = peak_memory_mib()
-    if options.calibrated is not None:
-        from karp_perception.evaluation.calibrated_weights import calibrate_weights
-
-        about = ", ".join(f"{name} {value}" for name, value in source.about.items())
-        calibrate_weights(detector.info["weights"], scored_frames(frames), options.calibrated, about)
     latency = repeated_latency(timed, detector, _TIMED_RUNS, _TIMED_S)
     content = {"source": dict(source.about), **_figures(frames, detector, options)}
     content |= {
@@ -120,6 +123,9 @@ def evaluate(
 
         write_json(options.out / "evaluation.json", content)
         write_pictures(content, options.out)
+    if options.calibrated is not None:
+        about = ", ".join(f"{name} {value}" for name, value in source.about.items())
+        calibrate_weights(weights, scored_frames(frames), options.calibrated, about)
     return content
 
 
@@ -236,6 +242,8 @@ def _made(folder: Path) -> None:
 
 def _kind(folder: Path) -> str:
     """Which recording a frame is from, by the source that it names."""
+    from karp_perception.evaluation.realism import SOURCES
+
     try:
         source = str(json.loads((folder / "frame.json").read_text()).get("source", "")).lower()
     except (OSError, ValueError, AttributeError):

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logit
-from scipy.stats import norm
+from scipy.special import expit, log_expit, logit, ndtr, ndtri
 
 from karp_perception.core import CLASS_NAMES, InvalidInput, ObjectClass
 from karp_perception.core.boxes import VARIANCE_OF
@@ -28,9 +27,7 @@ COVERAGES = (0.50, 0.68, 0.90, 0.95)
 """Shares of the errors that intervals of a normal distribution should hold."""
 
 _LEAST_SCORE = 1e-6  # 0 and 1 have no logit
-_FEWEST = (
-    50  # detections of a class, and right ones and wrong ones among them at least a tenth of that, for its own fit
-)
+_FEWEST = 50  # detections of a class for a fit of its own; of right and of wrong ones among them a tenth of that
 _LOG_TEMPERATURE = (-4.0, 4.0)
 _BIAS = (-15.0, 15.0)
 
@@ -222,8 +219,8 @@ def _calibration(z: np.ndarray) -> VarianceCalibration:
     if len(z) == 0:
         return VarianceCalibration(0, np.nan, np.nan, dict.fromkeys(COVERAGES, np.nan), np.nan, np.nan)
     size = np.abs(z)
-    coverage = {share: float((size <= norm.ppf(0.5 + share / 2)).mean()) for share in COVERAGES}
-    middle = norm.cdf(1.0) - norm.cdf(-1.0)
+    coverage = {share: float((size <= ndtri(0.5 + share / 2)).mean()) for share in COVERAGES}
+    middle = ndtr(1.0) - ndtr(-1.0)
     robust = float(np.quantile(size, middle))
     return VarianceCalibration(len(z), float(z.mean()), float(z.std()), coverage, float(np.sqrt((z**2).mean())), robust)
 
