@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from karp_perception.cli_options import Backend, Config, Model, settings_of
+from karp_perception.cli_options import Backend, Config, Model, settings_of, sharing_options
 from karp_perception.cli_progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -15,15 +16,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="How good it is, measured.", no_args_is_help=True)
 
-JsonFile = Annotated[Optional[Path], typer.Option("--json", help="Write the figures into this file.")]  # noqa: UP045
-Pictures = Annotated[Optional[Path], typer.Option("--out", help="Folder for figures and pictures of them.")]  # noqa: UP045
-Subsets = Annotated[bool, typer.Option("--subsets", help="Run on every subset of the sensors, too.")]
-Robustness = Annotated[bool, typer.Option("--robustness", help="Run on every corruption at three strengths, too.")]
-RobustnessFrames = Annotated[int, typer.Option(min=1, help="First frames that are corrupted.")]
 MaxFrames = Annotated[Optional[int], typer.Option(min=1, help="Take the first so many frames.")]  # noqa: UP045
 
 
+@dataclass(frozen=True)
+class DetectorOptions:
+    """Options of every evaluation of a detector, wherever the frames come from."""
+
+    model: Model = None
+    backend: Backend = None
+    config: Config = None
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Run on every corruption at three strengths, too.")
+    ] = False
+    robustness_frames: Annotated[int, typer.Option(min=1, help="First frames that are corrupted.")] = 200
+    subsets: Annotated[bool, typer.Option("--subsets", help="Run on every subset of the sensors, too.")] = False
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures into this file.")] = None  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Folder for figures and pictures of them.")] = None  # noqa: UP045
+
+
 @app.command()
+@sharing_options
 def world(
     seed: Annotated[int, typer.Option(min=0, help="Of the held-out frames; training never sees them.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Frames, evenly of all families.")] = 500,
@@ -32,20 +45,13 @@ def world(
         typer.Option("--family", "--families", help="Kind of place; may be repeated. All of them by default."),
     ] = None,
     rig: Annotated[str, typer.Option(help="Set of sensors, such as nano, kitti, nuscenes, surround.")] = "nano",
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-    robustness: Robustness = False,
-    robustness_frames: RobustnessFrames = 200,
-    subsets: Subsets = False,
-    json_file: JsonFile = None,
-    out: Pictures = None,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Processes that make frames.")] = None,  # noqa: UP045
     frames_dir: Annotated[Optional[Path], typer.Option(help="Keep frames here, and take those kept.")] = None,  # noqa: UP045
     calibrate: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="FILE", help="Write the weights with scores and variances put right by these frames."),
     ] = None,
+    options: DetectorOptions = DetectorOptions(),
 ) -> None:
     """mAP, NDS and more on held-out places of the embedded world, one family of them never trained on."""
     from karp_perception.evaluation.detection_run import world_source
@@ -56,92 +62,58 @@ def world(
     named = [part for name in families or () for part in name.split(",")]
     cameras = len(make_rig(rig).cameras)
     source = world_source(seed, frames, families_of(named), rig, frames_dir, workers)
-    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    written = {"json": json_file, "out": out, "calibrated": calibrate}
-    _evaluate(source, config, model, backend, cameras, held_out=HELD_OUT_FAMILY, **written, **measured)
+    _evaluate(source, options, cameras, held_out=HELD_OUT_FAMILY, calibrated=calibrate)
 
 
 @app.command()
+@sharing_options
 def kitti(
     folder: Annotated[Path, typer.Argument(help="KITTI object data: training/{image_2,velodyne,calib,label_2}.")],
     max_frames: MaxFrames = None,
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-    robustness: Robustness = False,
-    robustness_frames: RobustnessFrames = 200,
-    subsets: Subsets = False,
-    json_file: JsonFile = None,
-    out: Pictures = None,
+    options: DetectorOptions = DetectorOptions(),
 ) -> None:
     """A folder of the KITTI object benchmark: mAP and NDS, and AP40 in 3D and bird's eye."""
     from karp_perception.evaluation.detection_run import dataset_source
 
-    source = dataset_source(folder, "kitti", max_frames)
-    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, 1, kitti=folder, json=json_file, out=out, **measured)
+    _evaluate(dataset_source(folder, "kitti", max_frames), options, cameras=1, kitti=folder)
 
 
 @app.command()
+@sharing_options
 def nuscenes(
     folder: Annotated[Path, typer.Argument(help="nuScenes data: samples/ and a folder of tables, such as v1.0-mini.")],
     max_frames: MaxFrames = None,
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-    robustness: Robustness = False,
-    robustness_frames: RobustnessFrames = 200,
-    subsets: Subsets = False,
-    json_file: JsonFile = None,
-    out: Pictures = None,
+    options: DetectorOptions = DetectorOptions(),
 ) -> None:
     """A folder of nuScenes: mAP and NDS over all ten classes, as its detection benchmark counts."""
     from karp_perception.evaluation.detection_run import dataset_source
 
-    source = dataset_source(folder, "nuscenes", max_frames)
-    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, every_class=True, json=json_file, out=out, **measured)
+    _evaluate(dataset_source(folder, "nuscenes", max_frames), options, every_class=True)
 
 
 @app.command()
+@sharing_options
 def bag(
     recording: Annotated[Path, typer.Argument(metavar="BAG", help="rosbag2 directory or file, with labels.")],
     max_frames: MaxFrames = None,
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-    robustness: Robustness = False,
-    robustness_frames: RobustnessFrames = 200,
-    subsets: Subsets = False,
-    json_file: JsonFile = None,
-    out: Pictures = None,
+    options: DetectorOptions = DetectorOptions(),
 ) -> None:
     """A recording with labels among its topics."""
     from karp_perception.evaluation.detection_run import dataset_source
 
-    source = dataset_source(recording, "bag", max_frames)
-    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, json=json_file, out=out, **measured)
+    _evaluate(dataset_source(recording, "bag", max_frames), options)
 
 
 @app.command()
+@sharing_options
 def frames(
     folders: Annotated[list[Path], typer.Argument(metavar="FRAME_DIR...", help="Folders with frame.json, or of such.")],
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-    robustness: Robustness = False,
-    robustness_frames: RobustnessFrames = 200,
-    subsets: Subsets = False,
-    json_file: JsonFile = None,
-    out: Pictures = None,
+    options: DetectorOptions = DetectorOptions(),
 ) -> None:
     """Labelled frames in folders: AP at 2 m of vehicles and of people, precision and recall, each frame and all."""
     from karp_perception.evaluation.detection_run import folder_source
 
-    source = folder_source(folders)
-    measured = {"robustness": robustness, "robustness_frames": robustness_frames, "subsets": subsets}
-    _evaluate(source, config, model, backend, json=json_file, out=out, **measured)
+    _evaluate(folder_source(folders), options)
 
 
 @app.command()
@@ -167,21 +139,30 @@ def realism(
         Console().print(table(name, rows))
 
 
-def _evaluate(
-    source: Source, config: Path | None, model: str | None, backend: str | None, cameras: int = 0, **options: Any
-) -> None:
-    """Run, and print the tables."""
+def _evaluate(source: Source, options: DetectorOptions, cameras: int = 0, **also: Any) -> None:
+    """Run, and print the tables; `also` goes to EvaluationOptions."""
     from rich.console import Console
 
     from karp_perception.evaluation.detection import open_detector
     from karp_perception.evaluation.detection_run import EvaluationOptions, evaluate
     from karp_perception.evaluation.detection_tables import report_tables
 
-    settings = settings_of(config, model, backend).detector
+    settings = settings_of(options.config, options.model, options.backend).detector
+    asked = EvaluationOptions(
+        settings.score_threshold,
+        subsets=options.subsets,
+        robustness=options.robustness,
+        robustness_frames=options.robustness_frames,
+        json=options.json_file,
+        out=options.out,
+        **also,
+    )
     detector = open_detector(settings, cameras)
     with ProgressBar("evaluating") as progress:
-        content = evaluate(source, detector, EvaluationOptions(settings.score_threshold, **options), progress)
+        content = evaluate(source, detector, asked, progress)
     for table in report_tables(content):
         Console().print(table)
+    if not any(content["truths"].values()):
+        print("no label counts in these frames: mAP and NDS are 0 whatever was detected, and say nothing")
     if not detector.trained:
         print("the network is untrained: these figures say nothing but that everything runs")

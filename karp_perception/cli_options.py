@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
@@ -17,6 +20,29 @@ Model = Annotated[
     typer.Option(help="Shipped model, or a file; 'none' for the geometric channel alone."),
 ]
 Backend = Annotated[Optional[str], typer.Option(help="auto, openvino, onnxruntime or torch.")]  # noqa: UP045
+
+
+def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose last parameter is a dataclass of options, as typer takes it: with an option for each field.
+
+    typer knows no options that several commands share, it reads each command's signature: here that becomes what it
+    would be with the fields written out.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    *own, last = signature(command).parameters.values()
+    group = hints[last.name]
+    fields = signature(group).parameters
+    hints |= get_type_hints(group, include_extras=True)
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        options = group(**{name: values.pop(name) for name in fields if name in values})
+        command(**values, **{last.name: options})
+
+    parameters = [p.replace(annotation=hints[p.name], kind=Parameter.KEYWORD_ONLY) for p in (*own, *fields.values())]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 def settings_of(
