@@ -86,6 +86,35 @@ def test_any_moment_is_what_replaying_gives(bag: Path) -> None:
     moments.close()
 
 
+def test_intensities_have_the_same_scale_whatever_is_asked_for_first(tmp_path: Path) -> None:
+    """The first sweep has no intensities, the others have 8 bits; the last one only dark things."""
+    path = tmp_path / "drive.mcap"
+    record_drive(TinyWorld(), tmp_path / "source.mcap", 0.5, compressed=False)
+    scale = iter([0.0, 255.0, 255.0, 255.0, 1.0])
+    with BagReader(tmp_path / "source.mcap") as source, BagWriter(path) as out:
+        for message in source.messages():
+            if message.type == "sensor_msgs/msg/PointCloud2":
+                change_intensity(message.message, next(scale))
+            out.write(message.topic, message.type, message.log_ns, message.message)
+    with BagReader(path) as reader:
+        replayed = [frame.lidar.points[:, 3].max() for frame, _ in BagFrames(reader, PipelineSettings())]
+    np.testing.assert_allclose(replayed, [0.0, 1.0, 1.0, 1.0, 1 / 255], atol=1e-6)
+    for order in ((4, 0, 2), (0, 4, 2)):
+        moments = BagMoments(path)
+        for i in order:
+            assert moments.frame(i)[0].lidar.points[:, 3].max() == replayed[i]
+        moments.close()
+
+
+def change_intensity(cloud: object, scale: float) -> None:
+    """Multiply the intensities of a cloud in place."""
+    field = next(field for field in cloud.fields if field.name == "intensity")
+    data = np.array(cloud.data, np.uint8).reshape(-1, cloud.point_step)
+    column = data[:, field.offset : field.offset + 4].copy().view("<f4")
+    data[:, field.offset : field.offset + 4] = (column * np.float32(scale)).view(np.uint8)
+    cloud.data = data.reshape(-1)
+
+
 @pytest.mark.data
 def test_any_moment_of_a_recorded_drive_is_what_replaying_gives(recorded_data: Path) -> None:
     path = recorded_data / "kitti_drive"
@@ -134,6 +163,26 @@ def test_labels_in_another_frame_and_uncertain_ones(bag: Path, tmp_path: Path) -
     with strict:
         open_dataset(path, tolerance=0.01)
     dataset.close()
+
+
+def test_scores_that_nobody_filled_in_are_no_disbelief(bag: Path, tmp_path: Path) -> None:
+    stamp = START_NS + 400_000_000
+    two = Boxes.concatenate([truth_of(4).boxes()] * 2)
+    for name, scores, weight in (("unset", [0.0, 0.0], None), ("mixed", [0.0, 0.6], [1.0, 0.6])):
+        message = detections_bytes(replace(two, score=np.array(scores)), stamp)
+        dataset = open_dataset(with_labels(bag, tmp_path / f"{name}.mcap", [("/labels", DETECTIONS, stamp, message)]))
+        found = dataset[0].weight
+        assert (None if found is None else found.tolist()) == weight
+
+
+def test_labels_that_belong_to_no_sweep_are_counted(
+    bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    car = truth_of(4).boxes()
+    stamps = [START_NS + 400_000_000, START_NS + 90_000_000_000]
+    messages = [("/labels", DETECTIONS, stamp, detections_bytes(car, stamp)) for stamp in stamps]
+    assert len(open_dataset(with_labels(bag, tmp_path / "late.mcap", messages))) == 1
+    assert "/labels: 1 of 2 messages belong to no sweep within 0.05 s" in caplog.text
 
 
 def test_autowares_objects_are_labels_too(bag: Path, tmp_path: Path) -> None:
@@ -202,7 +251,7 @@ def test_what_is_broken_is_said_in_one_line(bag: Path, tmp_path: Path) -> None:
         assert f"{name}.mcap /labels at" in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
     none = with_labels(bag, tmp_path / "none.mcap", [])
-    with pytest.raises(InvalidInput, match=r"expected a topic of labels .* got none; .*pseudo_labels"):
+    with pytest.raises(InvalidInput, match=r"expected a topic of labels .* got none; `karp label \S+none\.mcap"):
         open_dataset(none)
     with pytest.raises(ConfigurationError, match="no topic /boxes; boxes are in /world/truth/objects"):
         open_dataset(bag, labels="/boxes")

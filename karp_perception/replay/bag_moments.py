@@ -20,6 +20,7 @@ from karp_perception.sensing.transforms import TransformBuffer
 
 _BESIDE_S = 0.3  # log time around a sweep within which its images lie
 _MOTION_S = 1.0  # and transforms and odometry that join its moment
+_FIRST_SWEEPS = 10  # in which intensities are looked for: not every lidar gives any
 _NS = 1_000_000_000
 _STAMP_END = 12  # of a CDR message that begins with a std_msgs/Header: 4 bytes of encapsulation, seconds, nanoseconds
 
@@ -49,6 +50,7 @@ class BagMoments:
         self._reader: BagReader | None = None
         self._latched: list[BagMessage] = []
         self._full_scale = settings.sensing.intensity_full_scale
+        self._scale_sought = bool(self._full_scale)
         bag = self._open()
         self.inputs: Inputs = BagFrames(bag, settings).inputs
         self._anchor = self.inputs.points or next(iter(self.inputs.cameras.values())).image
@@ -70,8 +72,7 @@ class BagMoments:
 
         Raises InvalidInput for a moment from which no frame can be made; the log says what was dropped and why.
         """
-        if not self._full_scale and self.inputs.points is not None and i != 0:
-            self._assembled(0)  # the first sweep decides what full intensity is, whatever is asked for first
+        self._find_full_scale()
         frames, transforms = self._assembled(i)
         stamp = int(self.stamps_ns[i])
         frame = next((frame for frame in frames if frame.stamp_ns == stamp), None)
@@ -94,6 +95,16 @@ class BagMoments:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_reader": None, "_latched": []}
+
+    def _find_full_scale(self) -> None:
+        """The first sweep with intensities decides what full intensity is, whatever frame is asked for first."""
+        if self._scale_sought or self.inputs.points is None:
+            return
+        self._scale_sought = True
+        for first in range(min(len(self), _FIRST_SWEEPS)):
+            if self._full_scale:
+                return
+            self._assembled(first)
 
     def _assembled(self, i: int) -> tuple[list[SensorFrame], TransformBuffer]:
         excerpt = _Excerpt(

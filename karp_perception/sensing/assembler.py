@@ -246,9 +246,9 @@ class FrameAssembler:
         return LidarSweep(points, waiting.stamp_ns, cloud.time)
 
     def _unit_intensity(self, intensity: np.ndarray) -> np.ndarray:
-        """Intensity in 0..1. No message says what full intensity is; one sweep is enough to tell the usual scales."""
-        if not self._full_scale and len(intensity):
-            highest = float(intensity.max())
+        """Intensity in 0..1. No message says what full intensity is: the first sweep with any tells the usual ones."""
+        highest = 0.0 if self._full_scale else float(intensity.max(initial=0.0))
+        if highest > 0:
             self._full_scale = next((scale for scale in _INTENSITY_SCALES if highest <= scale), highest)
             log.info("lidar intensity: %g is taken for full", self._full_scale)
         return np.clip(intensity / (self._full_scale or 1.0), 0.0, 1.0)

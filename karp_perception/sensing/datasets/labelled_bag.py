@@ -34,7 +34,8 @@ class LabelledBag:
 
     A label message belongs to the sweep (or, without a lidar, to the first camera's image) whose stamp is nearest. Its
     boxes may be given in any frame that the recording's transforms join to `base_link`. Scores below 1 become the
-    labels' weights: labels that a network made are believed as far as it believed them.
+    labels' weights: labels that a network made are believed as far as it believed them. A score of 0 is one that nobody
+    filled in, as in what labelling tools write: nobody publishes what is surely not there.
 
     Args:
         path: of the recording.
@@ -69,10 +70,16 @@ class LabelledBag:
             self._type = bag.topics[self.topic].type
         self._moments = BagMoments(path, settings, [self.topic])
         self._pairs = _pairs(self._moments.stamps_ns, self._moments.also_ns[self.topic], round(tolerance * 1e9))
-        if not self._pairs:
+        count, used = len(self._moments.also_ns[self.topic]), len(self._pairs)
+        if not used:
             raise InvalidInput(
                 f"{self.name} {self.topic}", f"labels within {tolerance:g} s of a sweep", "none",
                 "compare the stamps in both headers",
+            )  # fmt: skip
+        if used < count:
+            _log.warning(
+                "%s %s: %d of %d messages belong to no sweep within %g s",
+                self.name, self.topic, count - used, count, tolerance,
             )  # fmt: skip
 
     def __len__(self) -> int:
@@ -87,7 +94,8 @@ class LabelledBag:
                 boxes, object_id = self._boxes(stamp_ns, log_ns)
                 if boxes.frame.lstrip("/") not in ("", self._base):
                     boxes = boxes.transformed(transforms.lookup(self._base, boxes.frame, stamp_ns), "base_link")
-                weight = boxes.score if (boxes.score < 1).any() else None
+                score = np.where(boxes.score == 0, 1.0, boxes.score)
+                weight = score if (score < 1).any() else None
                 boxes = replace(boxes, score=np.ones(len(boxes)), frame="base_link", variance=None)
                 check_labels(boxes, weight)
         except MissingTransform as error:
@@ -143,7 +151,7 @@ def _label_topic(name: str, topics: Mapping[str, Topic], asked: str | None) -> s
             raise InvalidInput(f"{name} {asked}", " or ".join(LABEL_TYPES), topics[asked].type)
         return asked
     if not candidates:
-        advice = "without labels, `karp_perception.pseudo_labels` lets a detector make some"
+        advice = f"`karp label {name} --out DIR` lets a detector make some"
         raise InvalidInput(name, f"a topic of labels ({', '.join(LABEL_TYPES)})", "none", advice)
     telling = [topic for topic in candidates if any(word in topic.lower() for word in _TELLING)]
     chosen = candidates if len(candidates) == 1 else telling
