@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,3 +233,15 @@ def test_settings_of_the_recording_process_are_the_ones_given(bag: Path, tmp_pat
     nowhere = replace(GEOMETRY_ONLY, sensing=replace(GEOMETRY_ONLY.sensing, base_frame="nowhere"))
     summary = replay(bag, tmp_path, nowhere, ReplayOptions(video=False, mcap=False))
     assert summary["frames"]["dropped"] == {"missing_transform": 15}
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system shares memory through a file")
+def test_frames_cross_over_where_a_container_gives_little_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_room)
+    ring = FrameRing.create()
+    _, points = ring.take(ring.put(ring.slots - 1, (np.ones((50_000, 4), np.float32),)))
+    assert points.all()
+    ring.close()

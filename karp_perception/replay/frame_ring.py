@@ -32,11 +32,15 @@ class FrameRing:
 
     @classmethod
     def create(cls) -> FrameRing:
-        """A new ring, in memory where the system has a file system for that."""
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        with tempfile.TemporaryFile(dir=folder) as file:
-            os.ftruncate(file.fileno(), _SLOTS * _SLOT_BYTES)
-            return cls(os.dup(file.fileno()))
+        """A new ring, in memory; a temporary file where the system cannot share memory without one (macOS)."""
+        if hasattr(os, "memfd_create"):
+            # Not in /dev/shm: containers give that 64 MB, and writing beyond ends a process without a word.
+            fd = os.memfd_create("karp_frames")
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, _SLOTS * _SLOT_BYTES)
+        return cls(fd)
 
     def fileno(self) -> int:
         """The file to hand to the other process."""
