@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from karp_perception.core import Boxes, Objects, SensorFrame, Settings, setting
-from karp_perception.core.errors import ConfigurationError
+from karp_perception.core.errors import BagError, ConfigurationError
 from karp_perception.pipeline import Detecting, Perceiver, PipelineSettings
 from karp_perception.replay.bag_frames import BagFrames
 from karp_perception.replay.bag_moments import BagMoments
@@ -137,7 +137,7 @@ class PseudoLabels:
         settings, pipeline, detector: see `pseudo_labelled`.
         progress: called with the share that is done, 0 to 1.
 
-    Raises BagError for what is no recording, and what `pseudo_labelled` does.
+    Raises BagError for what is no recording or gives no frame, and what `pseudo_labelled` does.
     """
 
     format = "pseudo"
@@ -207,7 +207,10 @@ def _from_bag(
         count = max(1, bag.topics[anchor].count)
         pipeline = pipeline.for_cameras(len(frames.inputs.cameras))
         sensors = (frame for frame, _ in frames)
+        done = 0
         for done, frame in enumerate(pseudo_labelled(sensors, settings, pipeline, detector), 1):
             frames.assembler.counters.use()
             yield frame
             progress(min(1.0, done / count))
+        if not done:
+            raise BagError(f"{path}: no frame could be used: `karp doctor {path}` says why")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tiny_world import CAR, TinyWorld
 
-from karp_perception.core import Boxes, ConfigurationError, SensorFrame
+from karp_perception.core import BagError, Boxes, ConfigurationError, SensorFrame
+from karp_perception.pipeline import PipelineSettings
 from karp_perception.pseudo_labels import (
     PseudoLabels,
     PseudoLabelSettings,
@@ -130,6 +131,16 @@ def test_the_command_line_says_what_it_lacks(tmp_path: Path) -> None:
     assert isinstance(told.exception, ConfigurationError)
     assert "expected trained weights" in str(told.exception)
     assert not (tmp_path / "set").exists(), "nothing is left behind"
+
+
+def test_a_recording_of_which_nothing_can_be_used_is_told_of(tmp_path: Path) -> None:
+    bag = tmp_path / "drive.mcap"
+    record_drive(TinyWorld(), bag, 0.3)
+    nowhere = PipelineSettings().with_parameters({"sensing.base_frame": "nowhere"})
+    with pytest.raises(BagError, match=r"no frame could be used: `karp doctor \S+drive\.mcap` says why"):
+        write_pseudo_labels(bag, tmp_path / "set", pipeline=nowhere, detector=SeesTheCar(0.8))
+    with pytest.raises(BagError, match="no frame could be used"):
+        PseudoLabels(bag, pipeline=nowhere, detector=SeesTheCar(0.8))
 
 
 def test_an_untrained_network_makes_no_labels() -> None:
