@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from karp_perception.core import CLASS_NAMES
-from karp_perception.evaluation.nuscenes_metrics import ScoredFrame
+from karp_perception.evaluation.scored_frames import ScoredFrame
 
 RANGES = dict(zip(CLASS_NAMES, [50] * 5 + [40] * 3 + [30] * 2, strict=True))
 DISTANCES = (0.5, 1.0, 2.0, 4.0)

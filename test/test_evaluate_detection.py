@@ -44,6 +44,8 @@ from karp_perception.evaluation.held_out_frames import (
     HeldOutFrames,
     seed_of,
 )
+from karp_perception.evaluation.nuscenes_config import NuscenesConfig
+from karp_perception.evaluation.nuscenes_metrics import nuscenes_metrics
 from karp_perception.evaluation.operating_point import operating_point
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.evaluation.sensor_subsets import subset_table, subset_variants, subsets_of
@@ -293,6 +295,20 @@ def test_groups_are_measured_over_all_frames_together() -> None:
     recall = np.linspace(0, 1, 101)
     precision = np.interp(recall, [1 / 3, 1 / 3, 2 / 3, 1], [1, 1 / 2, 2 / 3, 3 / 4])
     assert row["ap"] == pytest.approx(np.maximum(precision[11:] - 0.1, 0).mean() / 0.9, abs=1e-4)
+
+
+@given(st.integers(0, 10**6))
+def test_a_group_of_one_class_scores_as_the_nuscenes_metrics_do(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(3):
+        truth = boxes([(*xy, 0) for xy in rng.uniform(-27, 27, (rng.integers(1, 8), 2))])  # all within 40 m
+        off = rng.normal(0, 1.5, (len(truth), 2)) + truth.center[:, :2]
+        found = boxes([(*xy, 0) for xy in np.vstack([off, rng.uniform(-27, 27, (4, 2))])])
+        frames.append(detected(labelled(truth), replace(found, score=rng.random(len(found)))))
+    config = NuscenesConfig({"car": 40.0}, distances=(2.0,))
+    wanted = nuscenes_metrics(scored_frames(frames), config).mean_ap
+    assert group_precision(group_matches(frames), 0.5)["vehicles"]["ap"] == pytest.approx(wanted, abs=1e-4)
 
 
 # --- frames of the world

@@ -13,18 +13,10 @@ from hypothesis import strategies as st
 from nuscenes_reference import evaluate
 
 from karp_perception.core import CLASS_NAMES, Boxes, ConfigurationError, InvalidInput
-from karp_perception.evaluation.nuscenes_metrics import (
-    ATTRIBUTES,
-    CVPR_2019,
-    NuscenesConfig,
-    ScoredFrame,
-    attribute_of,
-    average_precision,
-    by_distance,
-    by_points,
-    nuscenes_metrics,
-    present_classes,
-)
+from karp_perception.evaluation.metric_breakdown import by_distance, by_points, ranked_average_precision
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, present_classes
+from karp_perception.evaluation.nuscenes_metrics import ATTRIBUTES, attribute_of, nuscenes_metrics
+from karp_perception.evaluation.scored_frames import ScoredFrame
 
 CAR, BUS, PEDESTRIAN, BICYCLE, CONE, BARRIER = 0, 2, 5, 7, 8, 9
 
@@ -324,53 +316,9 @@ def test_bins_by_points_share_out_the_false_alarms() -> None:
     assert part.ap["car"] == pytest.approx(wanted), "precision 4 / 6 at full recall in both"
 
 
-def test_a_group_of_classes_is_scored_as_one() -> None:
-    truth = boxes((5, 0, CAR, 1), (15, 0, BUS, 1), (25, 0, PEDESTRIAN, 1))
-    swapped = boxes((5, 0, BUS, 0.9), (15, 0, CAR, 0.8), (25, 10, PEDESTRIAN, 0.99))
-    frames = [frame(swapped, truth)]
-    assert average_precision(frames, {CAR, BUS}) == pytest.approx(1.0)
-    assert average_precision(frames, {CAR}) == 0.0
-    assert np.isnan(average_precision(frames, {BICYCLE}))
-
-
-def test_a_group_of_one_class_is_scored_as_the_whole() -> None:
-    frames = random_frames(21, frames=10, classes=1)
-    wanted = nuscenes_metrics(frames).ap_by_distance_threshold["car"]
-    for limit, ap in wanted.items():
-        found = average_precision(frames, {CAR}, limit, 50.0, min_points=1)
-        # Truths without points are dropped there; here they excuse what lies on them.
-        assert found >= ap - 1e-12
-        kept = [ScoredFrame(f.detections, f.truth[f.points_inside > 0], f.points_inside[f.points_inside > 0])
-                for f in frames]  # fmt: skip
-        assert average_precision(kept, {CAR}, limit, 50.0, min_points=1) == pytest.approx(ap)
-
-
-def test_detections_on_what_does_not_count_are_excused() -> None:
-    truth = boxes((5, 0, CAR, 1), (15, 0, CAR, 1), (25, 0, -1, 1), (35, 0, PEDESTRIAN, 1))
-    points = [50, 3, 50, 50]
-
-    def score(*extra: tuple[float, float, int, float], **masks: list[np.ndarray]) -> float:
-        found = boxes(*extra, (5.5, 0, CAR, 0.5))
-        return average_precision([frame(found, truth, points)], {CAR, BUS}, **masks)
-
-    assert score() == pytest.approx(1.0)
-    assert score((15, 1, CAR, 0.9)) == pytest.approx(1.0), "on a car with too few points"
-    assert score((25, 1, CAR, 0.9)) == pytest.approx(1.0), "on an object of no class of ours"
-    assert score((39.9, 20, CAR, 0.9)) == pytest.approx(1.0), "out of range"
-    assert score((35, 0, CAR, 0.9)) < 0.6, "on a pedestrian"
-    assert score((30, 20, CAR, 0.9)) < 0.6, "on nothing"
-    nothing = (30.0, 20.0, CAR, 0.9)
-    assert score(nothing, excused=[np.array([True, False])]) == pytest.approx(1.0)
-    assert score(nothing, judged=[np.array([False, True])]) == pytest.approx(1.0)
-    assert score(nothing, excused=[np.array([True, True])]) == pytest.approx(1.0), "what is excused may still hit"
-    assert np.isnan(score(counted=[np.zeros(4, bool)])), "nothing to be found"
-    with pytest.raises(InvalidInput, match="excused"):
-        score(nothing, excused=[np.array([True])])
-
-
 def test_area_under_the_whole_curve_can_be_asked_for() -> None:
     # One of two found, behind a phantom: precision 1/2 up to half the recall.
-    truth, found = boxes((5, 0, CAR, 1), (15, 0, CAR, 1)), boxes((5, 0, CAR, 0.5), (30, 0, CAR, 0.9))
-    whole = average_precision([frame(found, truth)], {CAR}, min_recall=0.0, min_precision=0.0)
+    whole = ranked_average_precision(np.array([0.5, 0.9]), np.array([True, False]), 2, 0.0, 0.0)
     rising = [0.5 * k / 50 for k in range(1, 51)]  # the line from precision 0 at recall 0, as the devkit draws it
     assert whole == pytest.approx(sum(rising) / 100)
+    assert np.isnan(ranked_average_precision(np.array([0.5]), np.array([False]), 0))

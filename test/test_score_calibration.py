@@ -14,7 +14,6 @@ from scipy.special import expit, logit
 
 from karp_perception.core import Boxes, InvalidInput
 from karp_perception.core.boxes import VARIANCE_OF
-from karp_perception.evaluation.nuscenes_metrics import ScoredFrame
 from karp_perception.evaluation.score_calibration import (
     Outcomes,
     expected_calibration_error,
@@ -23,6 +22,7 @@ from karp_perception.evaluation.score_calibration import (
     reliability,
     variance_calibration,
 )
+from karp_perception.evaluation.scored_frames import ScoredFrame
 
 CAR, BARRIER = 0, 9
 

@@ -18,8 +18,8 @@ from karp_perception.evaluation.group_precision import (
     group_precision,
 )
 from karp_perception.evaluation.metric_breakdown import by_distance, by_points
-from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig
-from karp_perception.evaluation.nuscenes_metrics import NuscenesResult, nuscenes_metrics, present_classes
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, of_present_classes
+from karp_perception.evaluation.nuscenes_metrics import NuscenesResult, nuscenes_metrics
 from karp_perception.evaluation.operating_point import operating_point
 from karp_perception.evaluation.score_calibration import (
     expected_calibration_error,
@@ -50,7 +50,7 @@ def detection_report(
     lies in the area that the network looks at) and, for few frames, `by_frame`.
     """
     scored = scored_frames(frames)
-    config = CVPR_2019 if every_class else _of_present(scored)
+    config = CVPR_2019 if every_class else of_present_classes(scored)
     result = nuscenes_metrics(scored, config)
     matches = group_matches(frames)
     official = result if every_class else nuscenes_metrics(scored)
@@ -74,12 +74,6 @@ def detection_report(
     if len(frames) <= _MANY_FRAMES:
         content["by_frame"] = by_frame(frames, matches, threshold)
     return content
-
-
-def _of_present(scored: Sequence[ScoredFrame]) -> NuscenesConfig:
-    """The official configuration for the classes that occur; for all of them where none does."""
-    present = present_classes(scored)
-    return CVPR_2019.for_classes(present) if present else CVPR_2019
 
 
 def _brief(result: NuscenesResult) -> dict[str, Any]:
@@ -114,7 +108,7 @@ def _by_kind(
     for kind in dict.fromkeys(frame.kind for frame in frames):
         rows = [k for k, frame in enumerate(frames) if frame.kind == kind]
         scored = scored_frames([frames[k] for k in rows])
-        brief = _brief(nuscenes_metrics(scored, _of_present(scored)))
+        brief = _brief(nuscenes_metrics(scored, of_present_classes(scored)))
         found[kind] = {"frames": len(rows), **brief, "groups": group_precision([matches[k] for k in rows], threshold)}
     return found
 
@@ -124,8 +118,8 @@ def _held_out(frames: Sequence[DetectedFrame], kind: str) -> dict[str, Any]:
     inside, others = (
         scored_frames([frame for frame in frames if (frame.kind == kind) is wanted]) for wanted in (True, False)
     )
-    result = nuscenes_metrics(inside, _of_present(inside)).to_json(curves=False)
-    rest = _brief(nuscenes_metrics(others, _of_present(others))) if others else None
+    result = nuscenes_metrics(inside, of_present_classes(inside)).to_json(curves=False)
+    rest = _brief(nuscenes_metrics(others, of_present_classes(others))) if others else None
     return {"family": kind, "frames": len(inside), **result, "others": rest}
 
 
@@ -143,4 +137,4 @@ def _within_reach(scored: Sequence[ScoredFrame], reach: ModelConfig) -> dict[str
         detections = frame.detections[inside(frame.detections)]
         cut.append(ScoredFrame(detections, frame.truth[rows], frame.points_inside[rows]))
     area = {"x_range_m": list(reach.x_range_m), "y_range_m": list(reach.y_range_m)}
-    return {**_brief(nuscenes_metrics(cut, _of_present(cut))), **area}
+    return {**_brief(nuscenes_metrics(cut, of_present_classes(cut))), **area}

@@ -1,21 +1,22 @@
-"""Average precision by distance and by the number of points, and over groups of classes: nuScenes' measure, in parts.
+"""Average precision by distance and by the number of points: nuScenes' measure, in parts.
 
 How false alarms are charged to a part decides what its AP means; each function says how it does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from karp_perception.core import CLASS_NAMES, InvalidInput, ObjectClass
-from karp_perception.evaluation.matching import NO_MATCH, match_by_distance, pairs_within, score_order
-from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, in_range
+from karp_perception.core import CLASS_NAMES, InvalidInput
+from karp_perception.evaluation.matching import NO_MATCH, match_by_distance, score_order
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, counted_tables
 from karp_perception.evaluation.recall_curve import recall_curve
-from karp_perception.evaluation.scored_frames import ScoredFrame, Table, mean_known, plain, tables
+from karp_perception.evaluation.scored_frames import ScoredFrame, Table, mean_known, plain
 
 DISTANCES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0)
 """Edges of the bins by distance, m from `base_link` along the ground."""
@@ -69,59 +70,6 @@ def by_points(
     return _broken_down(frames, edges, config, lambda truth, points: points.astype(float), charge_where_it_lies=False)
 
 
-def average_precision(
-    frames: Sequence[ScoredFrame],
-    labels: Collection[int],
-    distance_m: float = 2.0,
-    max_range: float = 40.0,
-    min_points: int = 10,
-    counted: Sequence[np.ndarray] | None = None,
-    judged: Sequence[np.ndarray] | None = None,
-    excused: Sequence[np.ndarray] | None = None,
-    min_recall: float = CVPR_2019.min_recall,
-    min_precision: float = CVPR_2019.min_precision,
-) -> float:
-    """One AP over a group of classes that are taken for one, such as cars, trucks and buses; NaN without any truth.
-
-    Truths of the group count if they have at least `min_points` and lie nearer than `max_range` m. Detections of the
-    group nearer than that are judged: each takes the nearest counted truth that is free and nearer than `distance_m`,
-    best score first. What takes none is a false positive, unless it is excused by lying nearer than `distance_m` to a
-    truth that does not count, of the group or of no known class.
-
-    For frames whose labels tell no more than a part of the truth, three further masks a frame:
-
-    Args:
-        frames: what to score.
-        labels: the group, as ObjectClass.
-        distance_m: between centres, along the ground.
-        max_range: m from `base_link`, along the ground.
-        min_points: of a truth that counts.
-        counted: (N,) bool of each frame, truths that may count; for instance those in the view of the only camera.
-        judged: (M,) bool of each frame, detections that are looked at; likewise.
-        excused: (M,) bool of each frame, detections that are no false positives where they take no truth; for instance
-            on objects that carry no label.
-        min_recall: precision up to here is not looked at. 0 and 0 give the area under the whole curve.
-        min_precision: only what exceeds this counts.
-    """
-    detections, truth, points = tables(frames)
-    group = list(labels)
-    of_group = np.isin(truth.boxes.label, group)
-    counts = of_group & (points >= min_points) & (truth.distance < max_range) & _joined("counted", counted, truth)
-    looked_at = np.isin(detections.boxes.label, group) & (detections.distance < max_range)
-    looked_at &= _joined("judged", judged, detections)
-    pardoned = _joined("excused", excused, detections, default=False)[looked_at]
-    found, there = detections[looked_at], truth[counts]
-    if len(there) == 0:
-        return np.nan
-    score = found.boxes.score
-    hit = match_by_distance(found.xy, found.frame, score, there.xy, there.frame, [distance_m])[0] != NO_MATCH
-    other = truth[~counts & (of_group | (truth.boxes.label == ObjectClass.UNKNOWN))]
-    beside, _, _ = pairs_within(found.xy, found.frame, other.xy, other.frame, distance_m)
-    pardoned[beside] = True
-    kept = hit | ~pardoned
-    return ranked_average_precision(score[kept], hit[kept], len(there), min_recall, min_precision)
-
-
 def ranked_average_precision(
     score: np.ndarray,
     hit: np.ndarray,
@@ -143,15 +91,13 @@ def _broken_down(
     frames: Sequence[ScoredFrame],
     edges: Sequence[float],
     config: NuscenesConfig,
-    quantity: Any,
+    quantity: Callable[[Table, np.ndarray], np.ndarray],
     charge_where_it_lies: bool,
 ) -> Breakdown:
     bounds = np.asarray(edges, float)
     if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():
         raise InvalidInput("edges of bins", "at least two rising numbers", edges)
-    detections, truth, points = tables(frames)
-    detections, counts = detections[in_range(detections, config)], in_range(truth, config) & (points != 0)
-    truth, points = truth[counts], points[counts]
+    detections, truth, points = counted_tables(frames, config)
     bin_of_truth = _bins(quantity(truth, points), bounds)
     bins = len(bounds) - 1
     ap, truths = {}, {}
@@ -164,7 +110,7 @@ def _broken_down(
         matched = match_by_distance(mine.xy, mine.frame, score, there.xy, there.frame, config.distances)[:, order]
         where = _bins(mine.distance, bounds)[order] if charge_where_it_lies else None
         values = np.full((len(config.distances), bins), np.nan)
-        for (row, taken), k in ((pair, k) for pair in enumerate(matched) for k in np.flatnonzero(number)):
+        for (row, taken), k in product(enumerate(matched), np.flatnonzero(number)):
             hit = np.zeros(len(taken), bool)
             matches = taken != NO_MATCH
             hit[matches] = bin_there[taken[matches]] == k
@@ -182,13 +128,3 @@ def _bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """(N,) index of the bin of (N,) values, -1 outside."""
     k = np.searchsorted(edges, values, side="right") - 1
     return np.where(k < len(edges) - 1, k, -1)
-
-
-def _joined(name: str, masks: Sequence[np.ndarray] | None, table: Table, default: bool = True) -> np.ndarray:
-    """The masks of all frames in one, or `default` throughout."""
-    if masks is None:
-        return np.full(len(table), default)
-    joined = np.concatenate([np.asarray(mask, bool) for mask in masks]) if len(masks) else np.zeros(0, bool)
-    if len(joined) != len(table):
-        raise InvalidInput(name, f"a mask for each frame, {len(table)} values in all", f"{len(joined)} values")
-    return joined

@@ -75,8 +75,24 @@ def in_range(table: Table, config: NuscenesConfig) -> np.ndarray:
     return table.distance < reach[table.boxes.label]
 
 
+def counted_tables(frames: Sequence[ScoredFrame], config: NuscenesConfig) -> tuple[Table, Table, np.ndarray]:
+    """Detections and truth that count, and (T,) the points in each truth, of all frames.
+
+    Both count within the range of their class; truth without a single point does not.
+    """
+    detections, truth, points = tables(frames)
+    counts = in_range(truth, config) & (points != 0)
+    return detections[in_range(detections, config)], truth[counts], points[counts]
+
+
 def present_classes(frames: Sequence[ScoredFrame], config: NuscenesConfig = CVPR_2019) -> tuple[str, ...]:
     """The classes of `config` of which there is anything to be found."""
-    _, truth, points = tables(frames)
-    labels = set(truth.boxes.label[in_range(truth, config) & (points != 0)].tolist())
+    _, truth, _ = counted_tables(frames, config)
+    labels = set(truth.boxes.label.tolist())
     return tuple(name for name in config.class_range if CLASS_NAMES.index(name) in labels)
+
+
+def of_present_classes(frames: Sequence[ScoredFrame]) -> NuscenesConfig:
+    """The official configuration for the classes of which there is anything to be found, for all where nothing is."""
+    present = present_classes(frames)
+    return CVPR_2019.for_classes(present) if present else CVPR_2019

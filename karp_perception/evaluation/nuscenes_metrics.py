@@ -4,7 +4,7 @@ Definitions: Caesar et al., "nuScenes: a multimodal dataset for autonomous drivi
 the devkit computes them with its configuration `detection_cvpr_2019`, to the last digit. Two things differ from a run
 of the devkit: attributes follow from class and speed (`attribute_of`), and bicycles in racks are not left out, since
 labels here mark no racks. As there, a class without truth counts as one of which nothing was found;
-`NuscenesConfig.for_classes(present_classes(frames))` scores the others alone.
+`nuscenes_config.of_present_classes` scores the others alone.
 """
 
 from __future__ import annotations
@@ -18,27 +18,9 @@ import numpy as np
 from karp_perception.core import CLASS_NAMES, Boxes, InvalidInput, ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
 from karp_perception.evaluation.matching import NO_MATCH, match_by_distance, score_order
-from karp_perception.evaluation.metric_breakdown import Breakdown, average_precision, by_distance, by_points
-from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, in_range, present_classes
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, counted_tables
 from karp_perception.evaluation.recall_curve import RECALL, RecallCurve, recall_curve
-from karp_perception.evaluation.scored_frames import ScoredFrame, Table, mean_known, plain, tables
-
-__all__ = [
-    "ATTRIBUTES",
-    "CVPR_2019",
-    "TP_ERRORS",
-    "Breakdown",
-    "NuscenesConfig",
-    "NuscenesResult",
-    "ScoredFrame",
-    "attribute_of",
-    "average_precision",
-    "by_distance",
-    "by_points",
-    "nuscenes_metrics",
-    "present_classes",
-    "true_positive_errors",
-]
+from karp_perception.evaluation.scored_frames import ScoredFrame, Table, mean_known, plain
 
 TP_ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
 """Of centres (m, along the ground), sizes (1 - IoU when aligned), yaw (rad), velocity (m/s), attributes (share)."""
@@ -119,9 +101,7 @@ def nuscenes_metrics(frames: Sequence[ScoredFrame], config: NuscenesConfig = CVP
         if len(frame.detections) > config.max_boxes:
             got = f"{len(frame.detections)} in frame {k}"
             raise InvalidInput("ScoredFrame.detections", f"at most {config.max_boxes}", got, "keep the best scores")
-    detections, truth, points = tables(frames)
-    detections = detections[in_range(detections, config)]
-    truth = truth[in_range(truth, config) & (points != 0)]
+    detections, truth, _ = counted_tables(frames, config)
     curves: dict[str, dict[float, RecallCurve]] = {}
     class_errors: dict[str, dict[str, float]] = {}
     truths, found = {}, {}

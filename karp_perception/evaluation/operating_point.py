@@ -9,8 +9,8 @@ import numpy as np
 
 from karp_perception.core import CLASS_NAMES
 from karp_perception.evaluation.matching import NO_MATCH, match_by_distance
-from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, in_range
-from karp_perception.evaluation.scored_frames import ScoredFrame, Table, tables
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, counted_tables
+from karp_perception.evaluation.scored_frames import ScoredFrame, Table
 
 
 def operating_point(
@@ -18,13 +18,12 @@ def operating_point(
 ) -> dict[str, Any]:
     """Hits at `config.tp_distance`, within the class ranges.
 
-    Returns `threshold`, `distance_m`, `false_alarms_per_frame`, and `labels`, `hits`, `false_alarms`, `precision`,
-    `recall` and `f1` of all classes together (matched class by class) and under `classes` of each that occurs. Shares
-    are None where there is nothing to have a share of.
+    Returns `threshold`, `distance_m`, `false_alarms_per_frame`, and `labels`, `found`, `hits`, `false_alarms`,
+    `precision`, `recall` and `f1` of all classes together (matched class by class) and under `classes` of each that
+    occurs. Shares are None where there is nothing to have a share of.
     """
-    detections, truth, points = tables(frames)
-    detections = detections[in_range(detections, config) & (detections.boxes.score >= threshold)]
-    truth = truth[in_range(truth, config) & (points > 0)]
+    detections, truth, _ = counted_tables(frames, config)
+    detections = detections[detections.boxes.score >= threshold]
     classes = {}
     for name in config.class_range:
         label = CLASS_NAMES.index(name)

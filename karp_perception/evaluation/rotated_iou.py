@@ -31,14 +31,6 @@ def intersection_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return area
 
 
-def birdseye_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N,) intersection over union of rectangles (N, 5), as in `intersection_area`; 0 where there is no area."""
-    a, b = np.asarray(a, float).reshape(-1, 5), np.asarray(b, float).reshape(-1, 5)
-    shared = intersection_area(a, b)
-    union = np.abs(a[:, 2] * a[:, 3]) + np.abs(b[:, 2] * b[:, 3]) - shared
-    return np.divide(shared, union, out=np.zeros(len(a)), where=union > 0)
-
-
 def _corners(boxes: np.ndarray, center: np.ndarray) -> np.ndarray:
     """(N, 4, 2) corners, counter-clockwise, of boxes (N, 5) put at `center` (N, 2)."""
     return rectangles(center, boxes[:, 4], np.abs(boxes[:, 2]), np.abs(boxes[:, 3]))

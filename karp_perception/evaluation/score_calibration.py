@@ -19,8 +19,8 @@ from karp_perception.core import CLASS_NAMES, InvalidInput, ObjectClass
 from karp_perception.core.boxes import VARIANCE_OF
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.evaluation.matching import NO_MATCH, match_by_distance
-from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, in_range
-from karp_perception.evaluation.scored_frames import ScoredFrame, Table, plain, tables
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig, counted_tables
+from karp_perception.evaluation.scored_frames import ScoredFrame, Table, plain
 
 BINS = 15
 COVERAGES = (0.50, 0.68, 0.90, 0.95)
@@ -206,8 +206,7 @@ def _matched(
     frames: Sequence[ScoredFrame], config: NuscenesConfig, distance_m: float
 ) -> tuple[Table, Table, np.ndarray]:
     """Detections and truth that count, and (D,) the truth of its class that each detection takes."""
-    found, truth, points = tables(frames)
-    found, truth = found[in_range(found, config)], truth[in_range(truth, config) & (points != 0)]
+    found, truth, _ = counted_tables(frames, config)
     # Classes side by side, as if each were in frames of its own.
     classes = len(CLASS_NAMES)
     own, theirs = (table.frame * classes + table.boxes.label for table in (found, truth))

@@ -16,8 +16,8 @@ from karp_perception.evaluation.detection import (
     scored_frames,
 )
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
-from karp_perception.evaluation.nuscenes_config import CVPR_2019
-from karp_perception.evaluation.nuscenes_metrics import nuscenes_metrics, present_classes
+from karp_perception.evaluation.nuscenes_config import of_present_classes
+from karp_perception.evaluation.nuscenes_metrics import nuscenes_metrics
 
 _FEW = 3  # cameras of which every combination is measured; of more, each alone and all together
 
@@ -37,9 +37,8 @@ class SensorSubset:
 
     def name(self, every_camera: Sequence[str]) -> str:
         """For people: "lidar", "cameras", "front", "lidar + front"."""
-        seen = "" if not self.cameras else " + ".join(self.cameras)
-        if len(every_camera) > 1 and len(self.cameras) == len(every_camera):
-            seen = "cameras"
+        every = len(every_camera) > 1 and len(self.cameras) == len(every_camera)
+        seen = "cameras" if every else " + ".join(self.cameras)
         return " + ".join(part for part in ("lidar" if self.lidar else "", seen) if part)
 
     def of(self, frame: SensorFrame) -> SensorFrame:
@@ -117,6 +116,5 @@ def share(value: float, whole: float) -> float | None:
 def figures(frames: Sequence[DetectedFrame], variant: str, cameras: tuple[str, ...] | None = None) -> dict[str, float]:
     """`mean_ap` and `nds` of a variant over the classes that occur, by the labels that `DetectedFrame.scored` tells."""
     scored = scored_frames(frames, variant, cameras)
-    present = present_classes(scored)
-    result = nuscenes_metrics(scored, CVPR_2019.for_classes(present) if present else CVPR_2019)
+    result = nuscenes_metrics(scored, of_present_classes(scored))
     return {"mean_ap": round(float(result.mean_ap), 4), "nds": round(float(result.nds), 4)}
