@@ -143,6 +143,15 @@ def test_yaw_is_periodic_and_a_barrier_has_two_fronts_and_a_cone_none() -> None:
     assert float(angle[2]) == float(error[2].sum()) == 0.0
 
 
+@pytest.mark.parametrize("start", [1.0, 0.6, 0.1, -0.1, -0.6, -1.0])
+def test_whoever_takes_the_back_for_the_front_is_turned_by_most_of_what_it_sees(start: float) -> None:
+    along = torch.tensor([[start, 0.0]], requires_grad=True)
+    car, ahead, behind = torch.tensor([0]), torch.tensor([math.pi / 2]), torch.tensor([-math.pi / 2])
+    loss = 0.95 * _direction_errors(along, ahead, car)[0].sum() + 0.05 * _direction_errors(along, behind, car)[0].sum()
+    loss.backward()
+    assert start == 1.0 or float(along.grad[0, 0]) < -0.01, "a step down the gradient leads towards the front"
+
+
 def test_between_two_fronts_that_look_alike_the_axis_is_kept() -> None:
     """Half of the cars face one way, half the other, and nobody can tell: the best answer is either, not neither."""
     yaw = torch.tensor([0.7, 0.7 + math.pi]).repeat(50)

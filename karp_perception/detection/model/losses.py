@@ -16,7 +16,7 @@ from karp_perception.detection.model.matcher import Match, Targets
 _ALPHA, _GAMMA = 0.25, 2.0  # Lin et al., 2017
 _NO_YAW = (int(ObjectClass.TRAFFIC_CONE),)  # round
 _HALF_TURN = (int(ObjectClass.BARRIER),)  # the same from both sides
-_FRONT = 0.25  # share of the direction's error that tells front from back
+_FRONT = 0.6  # share of the direction's error that tells front from back: below a half, who is wrong would stay so
 _PEAK_ALPHA, _PEAK_BETA = 2.0, 4.0  # CornerNet (Law and Deng, 2018)
 _UNCLEAR = 0.3  # of a peak's height: how far around an object that need not be found nothing is asked for
 _CERTAIN = 1e-6  # distance of probabilities from 0 and 1
@@ -112,8 +112,9 @@ def _direction_errors(direction: Tensor, yaw: Tensor, label: Tensor) -> tuple[Te
     """(M, 2) absolute errors of sine and cosine, and (M,) yaw error in rad; both periodic.
 
     From one sweep a car often looks the same from both ends. The value between the two that an absolute error is then
-    content with has no direction at all: so most of the error is against the nearer of the two, which settles the axis,
-    and `_FRONT` of it against the true one. Barriers have no front, the nearer counts alone; cones have no direction.
+    content with has no direction at all: so part of the error is against the nearer of the two, which settles the axis,
+    and `_FRONT` of it against the true one, which turns whoever is wrong. Barriers have no front, the nearer counts
+    alone; cones have no direction.
     """
     wanted = torch.stack([yaw.sin(), yaw.cos()], dim=-1)
     turned = (direction * wanted).sum(dim=-1, keepdim=True) < 0
