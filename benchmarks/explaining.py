@@ -19,11 +19,12 @@ from pathlib import Path
 from karp_perception.core import SensorFrame
 from karp_perception.detection.detector import DetectorSettings
 from karp_perception.detection.explanation import Explainer
+from karp_perception.detection.model.attribution import METHODS
+from karp_perception.evaluation.held_out_frames import EVALUATION_SEEDS
 from karp_perception.evaluation.perturbation import CONTROLS, PerturbationSettings, deletion_test
+from karp_perception.evaluation.scored_frames import plain
 from karp_perception.world.dataset import families_of
 from karp_perception.world.world_frames import WorldFrames
-
-METHODS = ("last", "mean", "values", "rollout", "gradient")
 
 
 def frames(seed: int, count: int, rig: str, subset: str) -> list[SensorFrame]:
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=90_001, help="of the worlds; training must not have seen it")
+    parser.add_argument("--seed", type=int, default=EVALUATION_SEEDS, help="of the worlds; training takes lower ones")
     parser.add_argument("--rig", default="nano")
     parser.add_argument("--subset", default="both", choices=("both", "cameras", "lidar"), help="sensors that are there")
     parser.add_argument("--tokens", type=int, default=16)
@@ -70,7 +71,7 @@ def main() -> None:
                 flush=True,
             )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        options.json.write_text(json.dumps(plain(rows), indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from known_truth import POINTS_EACH, Knowing, boxes, labelled, street
 from rich.console import Console
 from small_model import SMALL
-from tiny_world import TinyPlaces
+from tiny_world import TinyPlaces, TinyWorld
 
 from karp_perception.core import Boxes, ConfigurationError, Distortion, DistortionModel, SensorFrame
 from karp_perception.detection.detector import DetectorSettings
+from karp_perception.detection.model.detector_net import build
+from karp_perception.detection.model.weights import save_weights
 from karp_perception.detection.training import world_frames as training
 from karp_perception.evaluation.detection import (
     AS_IT_IS,
@@ -40,16 +42,16 @@ from karp_perception.evaluation.held_out_frames import (
     EVALUATION_SEEDS,
     HELD_OUT_FAMILY,
     PER_DRIVE,
-    TRAINING_SEEDS,
     HeldOutFrames,
     seed_of,
 )
-from karp_perception.evaluation.nuscenes_config import NuscenesConfig
+from karp_perception.evaluation.nuscenes_config import CVPR_2019, NuscenesConfig
 from karp_perception.evaluation.nuscenes_metrics import nuscenes_metrics
 from karp_perception.evaluation.operating_point import operating_point
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.evaluation.sensor_subsets import subset_table, subset_variants, subsets_of
 from karp_perception.world.layouts.families import FAMILIES
+from karp_perception.world.world_frames import Beginning
 
 AHEAD, BEHIND = {"front": 0.0}, {"back": np.pi}
 
@@ -326,9 +328,8 @@ def test_every_frame_is_made_once_and_families_have_as_many(count: int, families
 
 def test_seeds_are_never_those_of_training_and_differ() -> None:
     seeds = [seed_of(seed, family) for seed in range(50) for family in FAMILIES]
-    assert min(seeds) >= EVALUATION_SEEDS > TRAINING_SEEDS
+    assert min(seeds) >= EVALUATION_SEEDS > training.TRAINING_SEEDS
     assert len(set(seeds)) == len(seeds)
-    assert training.TRAINING_SEEDS == TRAINING_SEEDS
     assert set(FAMILIES) - set(training.TRAINING_FAMILIES) == {HELD_OUT_FAMILY}
 
 
@@ -368,6 +369,21 @@ def test_frames_are_kept_where_asked_and_taken_from_there(tmp_path: Path) -> Non
     assert made_here(keeping) == first
     for folder in folders[:4] + folders[5:]:
         assert folder.stat().st_mtime_ns == before[folder], "what is kept is not made again"
+
+
+def test_two_evaluations_may_keep_their_frames_in_one_folder(tmp_path: Path) -> None:
+    plan = HeldOutFrames(3, 4, ("straight",), folder=tmp_path)
+
+    class Slow(TinyPlaces):
+        """Until its world is open, somebody else has kept the same frames."""
+
+        def __call__(self, beginning: Beginning) -> TinyWorld:
+            made_here(plan)
+            return super().__call__(beginning)
+
+    frames = content(item for drive in plan.drives() for item in plan.maker(Slow())(drive))
+    assert frames == made_here(plan)
+    assert len(list(tmp_path.iterdir())) == 4, "nothing half made is left"
 
 
 def test_processes_end_when_frames_are_given_up() -> None:
@@ -437,6 +453,13 @@ def test_bad_folders_and_models_are_named(tmp_path: Path) -> None:
         HeldOutFrames(-1, 5, ("straight",))
     with pytest.raises(ConfigurationError, match="once"):
         HeldOutFrames(0, 5, ("straight", "straight"))
+
+
+def test_no_more_detections_are_asked_for_than_the_measures_take(tmp_path: Path) -> None:
+    file = tmp_path / "many.safetensors"
+    save_weights(build(replace(SMALL, learned_queries=600), 0), file)
+    detector = open_detector(DetectorSettings(model=str(file), backend="torch"))
+    assert detector.settings.max_detections == CVPR_2019.max_boxes
 
 
 def test_scored_frames_of_a_variant_are_those_it_was_run_on() -> None:

@@ -25,6 +25,7 @@ from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
 from karp_perception.evaluation.camera_view import seen_by
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
+from karp_perception.evaluation.nuscenes_config import CVPR_2019
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
@@ -110,7 +111,7 @@ class DetectedFrame:
 
 
 def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
-    """The detector as users have it, but for its threshold: every query may answer.
+    """The detector as users have it, but for its threshold: every query that is sure of anything may answer.
 
     Args:
         settings: model, backend, precision, threads; threshold and number of detections are replaced.
@@ -123,7 +124,8 @@ def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
     config = find_model(settings.model).config
     queries = config.learned_queries + config.candidate_queries
     slots = settings.cameras or min(cameras, config.cameras)
-    return Detector(replace(settings, cameras=slots, score_threshold=LEAST_SCORE, max_detections=queries))
+    most = min(queries, CVPR_2019.max_boxes)  # with more the nuScenes measures refuse a frame
+    return Detector(replace(settings, cameras=slots, score_threshold=LEAST_SCORE, max_detections=most))
 
 
 def run_detector(

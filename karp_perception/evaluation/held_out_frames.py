@@ -1,7 +1,7 @@
 """Frames of the embedded world that no training has seen: other seeds, and one family of places held out whole.
 
-Training takes seeds below `TRAINING_SEEDS` and leaves `HELD_OUT_FAMILY` out; evaluation takes seeds from
-`EVALUATION_SEEDS` on. Frames depend on the seed and their number alone, not on how many processes make them.
+Training leaves `HELD_OUT_FAMILY` out and takes seeds far below `EVALUATION_SEEDS`. Frames depend on the seed and their
+number alone, not on how many processes make them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from pathlib import Path
 
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
-from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
+from karp_perception.sensing.labelled_frame import load_labelled_frame
 from karp_perception.world.frame_files import write_frame
 from karp_perception.world.workers import Work, job_results
 from karp_perception.world.world_frames import EmbeddedPlaces, OpenWorld, WorldFrames, labelled
 
-TRAINING_SEEDS = 1_000_000
-"""Seeds of training lie below this."""
-
 EVALUATION_SEEDS = 1_000_000_000
-"""Seeds of evaluation lie from here on."""
+"""Seeds of evaluation lie from here on, far above those of training."""
 
 HELD_OUT_FAMILY = "roundabout"
 """No network is trained on this family of places: what is scored there is scored on a kind of place never seen."""
@@ -125,21 +122,18 @@ class _Maker:
         seed = seed_of(plan.seed, family)
         wanted = plan.frames_of(drive)
         names = [f"{plan.rig}_{family}_{seed}_{number * PER_DRIVE + k:05d}" for k in range(len(wanted))]
-        kept = [None if plan.folder is None else plan.folder / name for name in names]
-        missing = [k for k, folder in enumerate(kept) if folder is None or not folder.exists()]
-        made: dict[int, LabelledFrame] = {}
-        source = None
-        if missing:
-            source = self._source(seed, family).drive(number)
-        for k, (index, name, folder) in enumerate(zip(wanted, names, kept, strict=True)):
-            if source is not None and k <= missing[-1]:
-                sensors, truth = next(source)
-                # Masks are of no use here, and large.
-                made[k] = replace(labelled(sensors, truth), masks={})
-                if folder is not None and k in missing:
-                    _keep(folder, partial(write_frame, sensors=sensors, truth=truth))
-            frame = made.pop(k, None) if folder is None else load_labelled_frame(folder)
-            assert frame is not None
+        folders = [None if plan.folder is None else plan.folder / name for name in names]
+        missing = [k for k, folder in enumerate(folders) if folder is None or not folder.exists()]
+        source = self._source(seed, family).drive(number) if missing else None
+        for k, (index, name, folder) in enumerate(zip(wanted, names, folders, strict=True)):
+            made = next(source) if source is not None and k <= missing[-1] else None  # those kept are driven past
+            if folder is None:
+                assert made is not None
+                frame = replace(labelled(*made), masks={})  # masks are of no use here, and large
+            else:
+                if made is not None and k in missing:
+                    _keep(folder, partial(write_frame, sensors=made[0], truth=made[1]))
+                frame = load_labelled_frame(folder)
             yield EvaluationFrame(index, name, family, frame)
 
     def _source(self, seed: int, family: str) -> WorldFrames:
@@ -152,9 +146,13 @@ def _keep(folder: Path, write: Callable[[Path], None]) -> None:
     """Write a folder that appears under its name when it is complete."""
     partial_folder = folder.with_name(f".{folder.name}.{os.getpid()}{_PARTIAL}")
     shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir()
     try:
+        partial_folder.mkdir()
         write(partial_folder)
         os.rename(partial_folder, folder)
+    except OSError as error:
+        # Another evaluation that keeps its frames here may have made the same one meanwhile.
+        if not folder.exists():
+            raise ConfigurationError(f"{folder}: cannot be written: {error}") from None
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
