@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from tiny_world import TinyPlaces
 
 from karp_perception.core import Boxes, ConfigurationError, InvalidInput, LidarSweep
+from karp_perception.core.geometry import invert_pose, project_points, transform_points
 from karp_perception.sensing.datasets import FORMATS, JoinedDatasets, open_dataset
 from karp_perception.sensing.frame_folder_writer import write_labelled_frame
+from karp_perception.sensing.image_files import write_image
 from karp_perception.sensing.labelled_frame import load_labelled_frame, points_in_labels
 from karp_perception.world.dataset import DatasetSettings, run
 from karp_perception.world.world_frames import WorldFrames, labelled
@@ -119,6 +121,20 @@ def test_what_is_broken_is_said_in_one_line(tmp_path: Path, edit: Callable[..., 
     assert says in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_frame_that_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    (tmp_path / "frame.json").write_text(page.split("```json\n")[1].split("```")[0])
+    write_image(tmp_path / "front.jpg", np.zeros((376, 1242, 3), np.uint8))
+    np.zeros((9, 4), "<f4").tofile(tmp_path / "points.bin")
+    frame = open_dataset(tmp_path)[0]
+    assert (len(frame.labels), set(frame.sensors.cameras), frame.sector) == (1, {"front"}, False)
+    assert len(frame.sensors.lidar.points) == 9
+    # What is straight ahead of the camera is drawn at its principal point.
+    ahead = transform_points(invert_pose(frame.sensors.cameras["front"].T_base_camera), np.array([[20.0, 0, 1.6]]))
+    pixels, _ = project_points(ahead, frame.sensors.cameras["front"].intrinsics)
+    np.testing.assert_allclose(pixels, [[620, 180]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("file", "columns"), [("points.bin", 4), ("time.bin", 1)])
