@@ -344,9 +344,7 @@ def test_bf16_is_native_where_openvino_and_the_flags_say_so(
 
 
 def test_bf16_of_this_cpu_agrees_with_f32_but_for_swapped_candidates(weights: Path, cache: Path) -> None:
-    import openvino
-
-    if openvino_backend.bf16_cpu(openvino.Core()) is None:
+    if openvino_backend.bf16_cpu(openvino_backend._core()) is None:
         pytest.skip("this CPU has no native bf16")
     graph = Artefacts(find_model(str(weights)), cache).network
     assert graph.examples is not None

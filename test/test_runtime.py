@@ -268,3 +268,37 @@ def test_a_warm_start_needs_no_torch(artefacts: Artefacts, weights: Path, cache:
 def test_threads_default_to_those_of_this_process() -> None:
     assert BackendOptions(3).thread_count == 3
     assert BackendOptions().thread_count == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else True
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+import faulthandler
+
+faulthandler.enable()  # gives signal handlers a stack of their own, as pytest and rclpy do
+from karp_perception.detection.model.weights import find_model
+from karp_perception.detection.runtime.artefacts import Artefacts
+from karp_perception.detection.runtime.backend import BackendOptions, open_backend
+
+rung = []
+signal.signal(signal.SIGINT, lambda *_: rung.append(1))
+graph = Artefacts(find_model(sys.argv[1]), Path(sys.argv[2])).network
+first, second = (open_backend("openvino", graph, BackendOptions(1, "f32")) for _ in range(2))
+del first
+del second
+os.kill(os.getpid(), signal.SIGINT)
+assert rung == [1]
+"""
+
+
+def test_ctrl_c_is_no_crash_after_networks_have_come_and_gone(weights: Path, cache: Path, artefacts: Artefacts) -> None:
+    pytest.importorskip("openvino")
+    artefacts.network.onnx()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(weights), str(cache)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,7 +44,7 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            compiled = openvino.Core().compile_model(str(file), "CPU", properties)
+            compiled = _core().compile_model(str(file), "CPU", properties)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise BackendUnavailable(f"openvino does not compile {file.name}: {reason}") from None
@@ -71,8 +72,7 @@ def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
     if options.precision != AUTO:
         return OpenVinoBackend(graph, options)
     exact, fast = replace(options, precision="f32"), replace(options, precision="bf16")
-    openvino = _library()
-    cpu = bf16_cpu(openvino.Core()) if graph.examples else None
+    cpu = bf16_cpu(_core()) if graph.examples else None
     if cpu is None:
         return OpenVinoBackend(graph, exact)
     opened: dict[str, OpenVinoBackend] = {}
@@ -85,7 +85,7 @@ def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
         opened.update({each.precision: OpenVinoBackend(graph, each) for each in (exact, fast)})
         return measure_parity(opened["f32"], opened["bf16"], graph.examples(), limits)
 
-    parity = checked_parity(graph.onnx(), f"openvino {openvino.__version__} {cpu}", limits, measure)
+    parity = checked_parity(graph.onnx(), f"openvino {_library().__version__} {cpu}", limits, measure)
     if not parity.passed:
         _LOG.warning("the network stays in f32: %s", parity)
     chosen = fast if parity.passed else exact
@@ -118,6 +118,18 @@ def _cpu_flags() -> frozenset[str]:
         if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].split())
     return frozenset()
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one core of this process, kept until it ends.
+
+    The CPU plugin of each core gives the thread that makes it a stack for signal handlers, and takes it back when the
+    core ends, without asking whether a later core still remembers it as the one to go back to: of two cores that do not
+    end in the opposite order of their beginning one leaves a stack behind that is no memory any more, and the next
+    Ctrl-C is a segmentation fault.
+    """
+    return _library().Core()
 
 
 def _library() -> ModuleType:
