@@ -118,6 +118,17 @@ def test_ground_follows_a_slope_under_vehicles_and_despite_reflections(slope: fl
     assert error[i - 10 : i + 10, j - 2 : j + 2].max() < 0.8
 
 
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_reflections_where_nothing_else_is_seen_pull_no_ground_down(count: int) -> None:
+    """As a recording of a wet road between lorries has them: all that a hidden square shows lies deep below it."""
+    rng = np.random.default_rng(1)
+    points = street(rng, 0.0)
+    hidden = (np.abs(points[:, 0] - 22) < 5) & (np.abs(points[:, 1] - 5) < 5)
+    mirrored = np.column_stack([rng.uniform(21.8, 23.2, count), rng.uniform(4.2, 5.2, count), np.full(count, -3.9)])
+    ground = nano_ground(np.vstack([points[~hidden], mirrored, np.tile([0.0, 0.0, 0.0], (1, 1))]))
+    assert np.abs(ground).max() < 0.5
+
+
 SIZES = [(375, 1242), (900, 1600), (480, 640), (64, 120), (1536, 2048), (300, 300)]
 
 

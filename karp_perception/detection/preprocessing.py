@@ -228,7 +228,8 @@ def _sums(group: np.ndarray, rows: np.ndarray, groups: int) -> np.ndarray:
 _GROUND_COARSE_M = 3.2
 _GROUND_LOW_M, _GROUND_HIGH_M, _GROUND_STEP_M = -4.0, 6.0, 0.1
 _GROUND_SHARE = 0.02  # of a square's points that may lie below its ground: single reflections
-_GROUND_NEAR_M, _GROUND_SUPPORT = 0.5, 0.1  # of ground that is seen, a tenth of the points lie within half a metre
+# Of ground that is seen, a tenth of the points and no fewer than twenty lie within half a metre.
+_GROUND_NEAR_M, _GROUND_SUPPORT, _GROUND_POINTS = 0.5, 0.1, 20
 _GROUND_SLOPE = 0.12  # rise per metre that a road can have; what is steeper stands on it
 _GROUND_REACH = 12  # squares over which that limit is carried
 
@@ -268,9 +269,10 @@ def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.nd
     if 0 <= x0 < mx and 0 <= y0 < my:
         lowest[x0, y0] = min(lowest[x0, y0], _GROUND_STEP_M / 2)
     rise = np.float32(_GROUND_SLOPE * coarse * config.cell_m)
-    # A low end that few of the square's points share, far below most of its neighbours, is reflections and not ground.
+    # A low end that few points share, far below most of its neighbours, is reflections and not ground. One of them taken
+    # for ground would pull down all that the slope of a road allows around it, which is half of the canvas.
     near = np.minimum(low + round(_GROUND_NEAR_M / _GROUND_STEP_M), levels - 1)[:, None]
-    shared = np.take_along_axis(running, near, axis=1)[:, 0] >= _GROUND_SUPPORT * total
+    shared = np.take_along_axis(running, near, axis=1)[:, 0] >= np.maximum(_GROUND_SUPPORT * total, _GROUND_POINTS)
     around = _median_around(lowest)
     reflected = (lowest < around - 2 * rise) & ~shared.reshape(mx, my)
     surface = np.minimum(np.where(reflected, around, lowest), _GROUND_HIGH_M)

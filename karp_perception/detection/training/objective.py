@@ -12,6 +12,7 @@ from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.denoising import Denoising, split
 from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens
+from karp_perception.detection.model.image_hints import ImageHints
 from karp_perception.detection.model.losses import LossWeights, heatmap_loss, set_loss
 from karp_perception.detection.model.matcher import Match, MatchingCost, match
 from karp_perception.detection.training.batches import Batch
@@ -25,6 +26,7 @@ class ObjectiveSettings:
     matching: MatchingCost = MatchingCost()
     denoising_queries: int = 56
     denoising_weight: float = 1.0
+    image_weight: float = 0.5
     token_weight: float = 0.5
     token_jitter: float = 0.35  # standard deviation, tokens: the heatmap's peak often is the token next to the centre
 
@@ -36,6 +38,7 @@ class Objective(nn.Module):
         super().__init__()
         self.net, self.settings = net, settings
         self.denoising = Denoising(net.config, settings.denoising_queries)
+        self.image_hints = ImageHints(net.config)
 
     @property
     def config(self) -> ModelConfig:
@@ -87,6 +90,9 @@ class Objective(nn.Module):
         of_tokens = set_loss(near, batch.targets, own, unjudged, self.settings.weights)
         del of_tokens["label"]  # the heatmap's business
         _add(parts, {"tokens": torch.stack(list(of_tokens.values())).sum()}, self.settings.token_weight)
+        image_tokens = tokens.memory[:, : image_position.shape[1]]
+        shown = torch.stack(self.image_hints(image_tokens.float(), batch.targets, batch.calibration))
+        parts["images"] = self.settings.image_weight * shown.sum()
         heat = heatmap_loss(tokens.heatmap, batch.targets, batch.lidar_present, net.config)
         parts["heatmap"] = self.settings.weights.heatmap * heat
         return torch.stack(list(parts.values())).sum(), parts
