@@ -16,7 +16,7 @@ from karp_perception.detection.model.matcher import Match, Targets
 _ALPHA, _GAMMA = 0.25, 2.0  # Lin et al., 2017
 _NO_YAW = (int(ObjectClass.TRAFFIC_CONE),)  # round
 _HALF_TURN = (int(ObjectClass.BARRIER),)  # the same from both sides
-_FRONT = 0.6  # share of the direction's error that tells front from back: below a half, who is wrong would stay so
+_FRONT = 0.85  # share of the direction's error that tells front from back: below a half, who is wrong would stay so
 _PEAK_ALPHA, _PEAK_BETA = 2.0, 4.0  # CornerNet (Law and Deng, 2018)
 _UNCLEAR = 0.3  # of a peak's height: how far around an object that need not be found nothing is asked for
 _CERTAIN = 1e-6  # distance of probabilities from 0 and 1
@@ -31,7 +31,7 @@ class LossWeights:
     center: float = 0.5  # per m, x and y
     height: float = 0.5  # per m, z
     size: float = 0.5  # per unit of log size
-    direction: float = 0.5  # per unit of sine and cosine
+    direction: float = 1.0  # per unit of sine and cosine
     velocity: float = 0.05  # per m/s: from one moment it can only be guessed
     variance: float = 0.05
     heatmap: float = 1.0
