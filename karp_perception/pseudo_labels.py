@@ -7,6 +7,7 @@ neither that there is something nor that there is nothing. The rest counts as em
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from karp_perception.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from karp_perception.core import EgoState
+
+_log = logging.getLogger(__name__)
 
 SOURCE = "karp_perception, pseudo-labels"
 
@@ -207,10 +210,14 @@ def _from_bag(
         count = max(1, bag.topics[anchor].count)
         pipeline = pipeline.for_cameras(len(frames.inputs.cameras))
         sensors = (frame for frame, _ in frames)
-        done = 0
+        done = labels = 0
         for done, frame in enumerate(pseudo_labelled(sensors, settings, pipeline, detector), 1):
             frames.assembler.counters.use()
+            labels += len(frame.labels)
             yield frame
             progress(min(1.0, done / count))
         if not done:
             raise BagError(f"{path}: no frame could be used: `karp doctor {path}` says why")
+        if not labels:
+            # Whoever learned from these frames would learn that there is nothing anywhere.
+            _log.warning("%s: not one label in %d frames: is the model made for such sensors?", path, done)

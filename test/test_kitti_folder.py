@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ from known_truth import Knowing
 
 from karp_perception.core import Boxes
 from karp_perception.evaluation.detection import run_detector
-from karp_perception.evaluation.detection_run import EvaluationOptions, dataset_source, evaluate
+from karp_perception.evaluation.detection_run import EvaluationOptions, Source, dataset_source, evaluate
+from karp_perception.evaluation.detection_tables import report_tables
 from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.kitti_folder import kitti_scores
 from karp_perception.sensing.datasets import open_dataset
@@ -96,3 +98,15 @@ def test_an_evaluation_of_the_folder_has_both_kinds_of_measures(folder: Path, tm
     assert content["ap"] == {"car": pytest.approx(1.0)}
     assert content["kitti"]["Car"]["truths"]["hard"] == 5 * CARS
     assert (tmp_path / "evaluation.json").exists()
+
+
+def test_without_images_there_are_no_measures_of_the_benchmark_and_no_table_of_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    for part in ("velodyne", "calib", "label_2"):
+        shutil.copytree(folder / "training" / part, tmp_path / "training" / part)
+    items = frames_of(tmp_path)[:2]
+    content = evaluate(Source(items, 2, {}), ByPoints(items), EvaluationOptions(kitti=tmp_path))
+    assert content["kitti"] == {}
+    assert content["truths"] == {"car": 2 * CARS}
+    assert not any("KITTI" in str(table.columns[0].header) for table in report_tables(content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karp_perception.core import Boxes, CameraFrame, InvalidInput, LidarSweep, SensorFrame
+from karp_perception.core import Boxes, CameraFrame
 from karp_perception.core.geometry import transform_points
-from karp_perception.evaluation.kitti_frames import kitti_frame, kitti_frame_of_file, objects_in_view
-from karp_perception.evaluation.kitti_metrics import kitti_metrics
-from karp_perception.sensing.labelled_frame import LabelledFrame
+from karp_perception.evaluation.kitti_frames import kitti_frame_of_file, objects_in_view
+from karp_perception.evaluation.kitti_metrics import KittiFrame, kitti_metrics
 
 # 1.5 m above the ground, looking ahead: its x is to the right, its y down, its z ahead.
 AHEAD = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
@@ -32,14 +30,9 @@ def boxes(*rows: tuple[float, float, float, int], size: tuple[float, float, floa
     return Boxes(center, sizes, yaw, np.zeros((n, 2)), label.astype(int), np.linspace(0.9, 0.5, n))
 
 
-def labelled(labels: Boxes, visibility: np.ndarray | None = None) -> LabelledFrame:
-    sensors = SensorFrame(0, {"front": CAMERA}, LidarSweep(np.zeros((0, 4), np.float32), 0))
-    return LabelledFrame(sensors, labels, np.full(len(labels), 9), np.zeros((0, 3)), True, visibility=visibility)
-
-
 def test_places_turns_and_rectangles_by_hand() -> None:
     # 20 m ahead, 3 m to the left; pointing ahead, and to the right.
-    objects, rows, outside = objects_in_view(boxes((20, 3, 0, 0), (20, 3, -np.pi / 2, 5)), CAMERA, AHEAD)
+    objects = objects_in_view(boxes((20, 3, 0, 0), (20, 3, -np.pi / 2, 5)), CAMERA, AHEAD)
     assert objects.type.tolist() == ["car", "pedestrian"]
     np.testing.assert_allclose(objects.location, [[-3, 1.5, 20]] * 2, atol=1e-12)
     np.testing.assert_allclose(objects.size, [[1.5, 2, 4]] * 2)
@@ -48,21 +41,17 @@ def test_places_turns_and_rectangles_by_hand() -> None:
     # The nearest face is 18 m away and 2 m wide; its outer edge is seen on it, its inner one on the face 22 m away.
     wanted = [400 - 500 * 4 / 18, 200 + 0, 400 - 500 * 2 / 22, 200 + 500 * 1.5 / 18]
     np.testing.assert_allclose(objects.bbox2d[0], wanted)
-    assert rows.tolist() == [0, 1]
-    np.testing.assert_allclose(outside, 0, atol=1e-12)
+    assert objects.score.tolist() == [0.9, 0.5]
 
 
 def test_only_what_shows_in_the_image_is_kept_and_cut_at_its_border() -> None:
     # Ahead; behind; far to the side; halfway over the left border; reaching behind the camera.
     found = boxes((20, 0, 0, 0), (-20, 0, 0, 0), (10, 30, 0, 0), (10, 8, 0, 0), (1, 2.5, 0, 0))
-    objects, rows, outside = objects_in_view(found, CAMERA, AHEAD)
-    assert rows.tolist() == [0, 3, 4]
+    objects = objects_in_view(found, CAMERA, AHEAD)
+    assert objects.score.tolist() == found.score[[0, 3, 4]].tolist()
     assert objects.bbox2d[1, 0] == 0
-    assert outside[0] == 0
-    left, right = 400 - 500 * 9 / 8, 400 - 500 * 7 / 12
-    assert outside[1] == pytest.approx(-left / (right - left))
+    assert objects.bbox2d[1, 2] == pytest.approx(400 - 500 * 7 / 12)
     assert objects.bbox2d[2].tolist()[:2] == [0, 200]
-    assert 0.9 < outside[2] < 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -74,33 +63,24 @@ def test_rectangles_hold_the_projected_corners(x: float, y: float, yaw: float, l
         return
     pixels = corners[:, :2] / corners[:, 2:] * 500 + [400, 200]
     wanted = np.clip(np.r_[pixels.min(axis=0), pixels.max(axis=0)], 0, [799, 399, 799, 399])
-    objects, _, _ = objects_in_view(box, CAMERA, AHEAD)
+    objects = objects_in_view(box, CAMERA, AHEAD)
     if len(objects):
         np.testing.assert_allclose(objects.bbox2d[0], wanted, atol=1e-6)
     else:
         assert (wanted[2:] <= wanted[:2]).any()
 
 
-def test_a_frame_against_its_own_labels_has_full_marks() -> None:
+def test_objects_against_themselves_have_full_marks() -> None:
     rng = np.random.default_rng(0)
     frames = []
     for _ in range(30):
         grid = [(x, y, rng.uniform(-3, 3), label) for x in (10, 20, 30) for y, label in ((-4, 0), (0, 5), (4, 7))]
-        frames.append(kitti_frame(labelled(boxes(*grid)), boxes(*grid)))
+        objects = objects_in_view(boxes(*grid), CAMERA, AHEAD)
+        frames.append(KittiFrame(objects, objects))
     for name, scores in kitti_metrics(frames).items():
         assert scores["truths"]["moderate"] > 80
         for measure in ("2d", "bev", "3d", "aos"):
             assert scores[measure]["ap40"]["moderate"] == pytest.approx(1.0), (name, measure)
-
-
-def test_visibility_becomes_occlusion_once_truncation_is_taken_out() -> None:
-    labels = boxes(*[(20, 0, 0, 0)] * 4, (10, 8, 0, 0))
-    _, _, outside = objects_in_view(labels, CAMERA, AHEAD)
-    shares = np.array([1.0, 0.6, 0.25, 0.2, 1.0])
-    truth = kitti_frame(labelled(labels, shares * (1 - outside)), Boxes.empty()).truth
-    assert truth.occluded.tolist() == [0, 1, 2, 3, 0]
-    np.testing.assert_allclose(truth.truncated, outside)
-    assert kitti_frame(labelled(labels), Boxes.empty()).truth.occluded.tolist() == [0] * 5
 
 
 def test_labels_of_a_file_are_taken_as_they_stand() -> None:
@@ -119,14 +99,6 @@ def test_labels_of_a_file_are_taken_as_they_stand() -> None:
     scores = kitti_metrics([frame])["Car"]
     assert scores["truths"] == {"easy": 0, "moderate": 1, "hard": 1}
     assert scores["3d"]["ap11"]["moderate"] == pytest.approx(1 / 11)
-
-
-def test_a_frame_without_that_camera_is_refused() -> None:
-    frame = labelled(boxes((20, 0, 0, 0)))
-    with pytest.raises(InvalidInput, match="camera rear"):
-        kitti_frame(frame, Boxes.empty(), "rear")
-    with pytest.raises(InvalidInput, match="of any name, got none"):
-        kitti_frame(replace(frame, sensors=SensorFrame(0, {"front": None})), Boxes.empty())
 
 
 @pytest.mark.data

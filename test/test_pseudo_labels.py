@@ -143,6 +143,13 @@ def test_a_recording_of_which_nothing_can_be_used_is_told_of(tmp_path: Path) -> 
         PseudoLabels(bag, pipeline=nowhere, detector=SeesTheCar(0.8))
 
 
+def test_a_recording_without_one_sure_thing_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bag = tmp_path / "drive.mcap"
+    record_drive(TinyWorld(), bag, 0.3)
+    assert len(PseudoLabels(bag, detector=Says([]))) == 3
+    assert "drive.mcap: not one label in 3 frames" in caplog.text
+
+
 def test_an_untrained_network_makes_no_labels() -> None:
     with pytest.raises(ConfigurationError, match="stand-in: expected trained weights"):
         list(pseudo_labelled(frames_of(1), SINGLE, detector=Says([(10.0, 0.0, 0.9, 0)], trained=False)))

@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 import torch
 from small_model import SMALL
+from torch import Tensor
 from training_samples import MadeUpSamples, made_up_frame
 
-from karp_perception.core import ConfigurationError, InvalidInput
+from karp_perception.core import ConfigurationError, Distortion, DistortionModel, InvalidInput
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.model.config import NANO
 from karp_perception.detection.model.weights import find_model, load_network
 from karp_perception.detection.training.batches import Batches, BatchSettings, load, make_batch
 from karp_perception.detection.training.checkpoint import load_checkpoint
+from karp_perception.detection.training.objective import Objective
 from karp_perception.detection.training.samples import DatasetSamples, MixedSamples, WorldSamples
 from karp_perception.detection.training.settings import TrainSettings
-from karp_perception.detection.training.trainer import CHECKPOINT, LOSSES, Progress, Ranks, train
+from karp_perception.detection.training.trainer import CHECKPOINT, LOSSES, Progress, Ranks, TrainingDiverged, train
 from karp_perception.detection.training.world_frames import HELD_OUT, TRAINING_FAMILIES, WorldDrives, training_rig
 
 QUICK = TrainSettings(steps=8, batch_size=2, learning_rate=2e-3, warm_up=2, workers=0, augment=False, log_every=1,
@@ -135,6 +137,54 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_training_that_is_done_is_not_made_shorter(tmp_path: Path) -> None:
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=4), ranks=ALONE)
+    (tmp_path / "small.safetensors").unlink()
+    file = train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=2), ranks=ALONE)
+    assert load_checkpoint(tmp_path / CHECKPOINT, SMALL, QUICK)["step"] == 4
+    assert len(losses(tmp_path)) == 4
+    assert find_model(str(file)).trained
+
+
+def test_it_goes_on_whatever_became_of_its_log(tmp_path: Path) -> None:
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=3), ranks=ALONE)
+    whole = losses(tmp_path)
+    with (tmp_path / LOSSES).open("a") as stream:
+        stream.write('{"step": 3, "lo')
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=4), ranks=ALONE)
+    assert losses(tmp_path)[:3] == whole
+    assert len(losses(tmp_path)) == 4
+    (tmp_path / LOSSES).unlink()
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=5), ranks=ALONE)
+    assert len(losses(tmp_path)) == 1
+
+
+def test_frozen_parts_are_those_that_it_began_with(tmp_path: Path) -> None:
+    few = replace(QUICK, steps=1)
+    train(SMALL, MadeUpSamples(), tmp_path, few, freeze=["heads"], ranks=ALONE)
+    with pytest.raises(ConfigurationError, match=r"other frozen parts \(heads; now none\)"):
+        train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=2), ranks=ALONE)
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=2), freeze=["heads"], ranks=ALONE)
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_what_is_no_number_reaches_no_checkpoint(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(SMALL, MadeUpSamples(), tmp_path, replace(QUICK, steps=2), ranks=ALONE)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    right = Objective.forward
+
+    def diverged(self: Objective, *arguments: object) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = right(self, *arguments)  # type: ignore[arg-type]
+        # The root of 0 is 0 and its slope is infinite.
+        return loss + (0 * loss).sqrt() if kind == "gradient" else loss * torch.nan, dict(parts)
+
+    monkeypatch.setattr(Objective, "forward", diverged)
+    with pytest.raises(TrainingDiverged, match=f"the {kind} is .*in another folder") as error:
+        train(SMALL, MadeUpSamples(), tmp_path, QUICK, ranks=ALONE)
+    assert "step 2:" in str(error.value)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
 def test_batches_do_not_depend_on_where_a_training_begins() -> None:
     settings = BatchSettings(2, None, 1)
     whole = list(islice(iter(Batches(MadeUpSamples(), SMALL, settings)), 5))
@@ -197,8 +247,10 @@ def test_damaged_frames_are_left_out_with_a_line_and_the_rest_is_used(caplog: py
                 raise InvalidInput("frame 2", "an image", "nothing")
             return super().__getitem__(i)
 
-    seen = stamps(DatasetSamples(Damaged(4), 0), 0, 1, 0, 12)
+    samples = DatasetSamples(Damaged(4), 0)
+    seen = stamps(samples, 0, 1, 0, 12)
     assert set(seen) == {0, 1, 3}
+    assert stamps(samples, 0, 1, 5, 7) == seen[5:], "a training that goes on sees what it would have seen"
     assert caplog.text.count("frame 2") == 1
     Damaged.broken = (0, 1, 2, 3)
     with pytest.raises(ConfigurationError, match="not one of its 4 frames"):
@@ -211,6 +263,33 @@ def test_mixed_sources_keep_their_shares_and_their_order() -> None:
     assert stamps(mixed, 0, 1, 120, 80) == whole[120:]
     of_the_small = np.mean([s < 5 for s in whole])
     assert 0.65 < of_the_small < 0.9
+
+
+def test_the_source_of_a_sample_says_nothing_of_what_is_done_to_it() -> None:
+    mixed = MixedSamples([DatasetSamples(Numbers(5), 1), DatasetSamples(Numbers(50), 2)], [3.0, 1.0], seed=0)
+    small = np.array(stamps(mixed, 0, 1, 0, 400)) < 5
+    # The first number that augmentation draws for each of them, see `Batches`.
+    chance = np.array([np.random.default_rng([0, 0, number]).random() for number in range(400)])
+    assert abs(chance[small].mean() - chance[~small].mean()) < 0.15
+
+
+def test_frames_of_data_sets_are_made_what_a_detector_gets() -> None:
+    frame = made_up_frame(3)
+    lens = Distortion(DistortionModel.PLUMB_BOB, (-0.2, 0.05, 0.0, 0.0, 0.0))
+    camera = replace(frame.sensors.cameras["front"], distortion=lens)
+    numbers = Numbers(1)
+    numbers._frames = [replace(frame, sensors=replace(frame.sensors, cameras={"front": camera}), sector=True)]
+    got = next(DatasetSamples(numbers, 0).samples(0, 1, 0)).frame
+    seen = got.sensors.cameras["front"]
+    assert seen.distortion.model is DistortionModel.NONE
+    assert (seen.image != camera.image).any()
+    # Labels end with the camera's view: so does the sweep, and nothing beyond is taught to be empty.
+    assert not got.sector
+    x, y, _ = (got.sensors.lidar.points[:, :3] - seen.T_base_camera[:3, 3]).T
+    assert 0 < len(x) < len(frame.sensors.lidar.points)
+    assert (np.abs(np.arctan2(y, x)) < 1.0).all()
+    assert got.points_inside.tolist() == got.labels.contains(got.sensors.lidar.points).sum(axis=1).tolist()
+    make_batch([got], SMALL)
 
 
 def test_training_never_sees_the_family_kept_apart() -> None:

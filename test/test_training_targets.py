@@ -10,10 +10,11 @@ import torch
 from small_model import SMALL
 from training_samples import made_up_frame
 
-from karp_perception.core import Boxes
+from karp_perception.core import Boxes, LidarSweep
 from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.denoising import Denoising
 from karp_perception.detection.model.detector_net import build
+from karp_perception.detection.training.augmentation import sensor_dropout
 from karp_perception.detection.training.batches import make_batch
 from karp_perception.detection.training.objective import Objective, ObjectiveSettings
 from karp_perception.detection.training.targets import pad_targets, target_arrays, target_weights
@@ -42,6 +43,18 @@ def test_each_sensor_proves_what_it_shows() -> None:
     np.testing.assert_equal(target_weights(f, SMALL), [1, 1, 1, 0, nan, 0])
     np.testing.assert_equal(target_weights(without(f, camera=True), SMALL), [1, 1, 1, 0, nan, 0])
     np.testing.assert_equal(target_weights(without(f, lidar=True), SMALL), [1, nan, nan, 0, nan, nan])
+
+
+def test_where_nobody_tells_what_cameras_see_points_do_and_else_the_labels() -> None:
+    f = replace(frame([10, 10, 10, 10, -4], [0, 1, 2, 3, 0], [50, 4, 1, 0, 50], [1] * 5), visibility=None)
+    nan = np.nan
+    np.testing.assert_equal(target_weights(f, SMALL), [1, 1, 0, nan, 1])
+    dropped = sensor_dropout.without(f, set(), lidar=True)
+    np.testing.assert_equal(target_weights(dropped, SMALL), [1, 1, 0, nan, nan])
+    # A recording without lidar: the labels are of what its images show.
+    for lidar in (None, LidarSweep(np.zeros((0, 4)), 0)):
+        blind = replace(f, sensors=replace(f.sensors, lidar=lidar), points_inside=np.zeros(5, int))
+        np.testing.assert_equal(target_weights(blind, SMALL), [1, 1, 1, 1, nan])
 
 
 def test_labels_weigh_as_much_as_they_are_believed_and_unknown_classes_nothing() -> None:

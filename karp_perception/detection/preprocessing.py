@@ -269,7 +269,7 @@ def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.nd
     if 0 <= x0 < mx and 0 <= y0 < my:
         lowest[x0, y0] = min(lowest[x0, y0], _GROUND_STEP_M / 2)
     rise = np.float32(_GROUND_SLOPE * coarse * config.cell_m)
-    # A low end that few points share, far below most of its neighbours, is reflections and not ground. One of them taken
+    # A low end that few points share, far below most of its neighbours, is reflections, not ground. One of them taken
     # for ground would pull down all that the slope of a road allows around it, which is half of the canvas.
     near = np.minimum(low + round(_GROUND_NEAR_M / _GROUND_STEP_M), levels - 1)[:, None]
     shared = np.take_along_axis(running, near, axis=1)[:, 0] >= np.maximum(_GROUND_SUPPORT * total, _GROUND_POINTS)

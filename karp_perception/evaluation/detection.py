@@ -24,10 +24,11 @@ from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSetti
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
 from karp_perception.evaluation.camera_view import seen_by
-from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.nuscenes_config import CVPR_2019
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.sensing.labelled_frame import LabelledFrame
+from karp_perception.sensing.rectified import rectified
 
 if TYPE_CHECKING:
     from karp_perception.pipeline import Detecting

@@ -19,9 +19,10 @@ from karp_perception.evaluation.detection import (
     scored_frames,
 )
 from karp_perception.evaluation.detection_report import detection_report
-from karp_perception.evaluation.evaluation_frame import EvaluationFrame, rectified
+from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.records import latency_summary, versions, write_json
 from karp_perception.sensing.labelled_frame import LabelledFrame, load_labelled_frame
+from karp_perception.sensing.rectified import rectified
 
 if TYPE_CHECKING:
     from karp_perception.pipeline import Detecting

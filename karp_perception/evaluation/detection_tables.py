@@ -18,7 +18,7 @@ def report_tables(content: Mapping[str, Any]) -> list[Table]:
         tables.append(_kinds(content))
     if 1 < len(content.get("by_frame", ())) <= _MANY_FRAMES:
         tables.append(_by_frame(content["by_frame"]))
-    if "kitti" in content:
+    if content.get("kitti"):
         tables.append(_kitti(content["kitti"]))
     if "subsets" in content:
         tables.append(_subsets(content["subsets"]))

@@ -1,4 +1,4 @@
-"""Boxes in KITTI's terms: what `kitti_metrics` needs of a labelled frame with a camera and what was detected in it."""
+"""Boxes in KITTI's terms: what `kitti_metrics` needs of a label file and of what was detected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from karp_perception.core import Boxes, CameraFrame, InvalidInput, ObjectClass
+from karp_perception.core import Boxes, CameraFrame, ObjectClass
 from karp_perception.core.geometry import invert_pose, project_points, transform_points, wrap_angle
 from karp_perception.evaluation.kitti_metrics import KittiFrame, KittiObjects
-from karp_perception.sensing.labelled_frame import LabelledFrame
 
 if TYPE_CHECKING:
     from karp_perception.sensing.datasets.kitti_object import LabelColumns
@@ -22,37 +21,8 @@ TYPES = {
 }
 """KITTI's names for our classes; all others are Misc."""
 
-_OCCLUDED_BELOW = (0.8, 0.425, 0.225)
-"""Visible shares of the part in the image below which KITTI's levels of occlusion 1, 2 and 3 begin."""
-
 _NEAR_M = 0.1  # depth at which boxes that reach behind the camera are cut
 _EDGES = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]])
-
-
-def kitti_frame(frame: LabelledFrame, detections: Boxes, camera: str | None = None) -> KittiFrame:
-    """A labelled frame of any source as an image of KITTI's: labels and detections that a camera sees.
-
-    Rectangles and truncation come from projected boxes, occlusion from the labels' visibility (none where that is not
-    known). There are no DontCare areas and no Vans: where KITTI's own label files are at hand, `kitti_frame_of_file`
-    is what compares with published numbers. Lens distortion is not regarded.
-
-    Args:
-        frame: with a camera.
-        detections: in `base_link`.
-        camera: its name; the first that delivered, if not given.
-
-    Raises InvalidInput where there is no such camera.
-    """
-    cameras = {name: taken for name, taken in frame.sensors.cameras.items() if taken is not None}
-    if not cameras or (camera is not None and camera not in cameras):
-        raise InvalidInput("frame for KITTI's metrics", f"camera {camera or 'of any name'}", sorted(cameras) or "none")
-    taken = cameras[camera or next(iter(cameras))]
-    truth, rows, truncated = objects_in_view(frame.labels, taken, taken.T_base_camera)
-    visible = np.ones(len(rows)) if frame.visibility is None else frame.visibility[rows]
-    share = visible / np.maximum(1.0 - truncated, 0.05)
-    occluded = sum((share < limit).astype(int) for limit in _OCCLUDED_BELOW)
-    truth = _with(truth, truncated=truncated, occluded=np.asarray(occluded))
-    return KittiFrame(objects_in_view(detections, taken, taken.T_base_camera)[0], truth)
 
 
 def kitti_frame_of_file(
@@ -81,28 +51,21 @@ def kitti_frame_of_file(
         columns.rotation_y,
         zeros,
     )
-    return KittiFrame(objects_in_view(detections, camera, T_base_rectified)[0], truth)
+    return KittiFrame(objects_in_view(detections, camera, T_base_rectified), truth)
 
 
-def objects_in_view(
-    boxes: Boxes, camera: CameraFrame, T_base_rectified: np.ndarray
-) -> tuple[KittiObjects, np.ndarray, np.ndarray]:
-    """Boxes that show in an image, as KITTI writes them.
+def objects_in_view(boxes: Boxes, camera: CameraFrame, T_base_rectified: np.ndarray) -> KittiObjects:
+    """Boxes that show in an image, in their order, as KITTI writes them. Lens distortion is not regarded.
 
     Args:
         boxes: N, in `base_link`.
         camera: whose image it is.
         T_base_rectified: (4, 4) pose of the camera frame in which locations are given.
-
-    Returns:
-        M objects; (M,) their rows in `boxes`; (M,) share of each one's rectangle that lies outside the image.
     """
     height, width = camera.image.shape[:2]
-    whole = _rectangles(boxes, camera)
-    cut = np.clip(whole, 0.0, [width - 1, height - 1, width - 1, height - 1])
+    cut = np.clip(_rectangles(boxes, camera), 0.0, [width - 1, height - 1, width - 1, height - 1])
     with np.errstate(invalid="ignore"):
         rows = np.flatnonzero((cut[:, 2:] > cut[:, :2]).all(axis=1))
-    area = (cut[rows, 2:] - cut[rows, :2]).prod(axis=1) / (whole[rows, 2:] - whole[rows, :2]).prod(axis=1)
     mine = boxes[rows]
     T_rectified_base = invert_pose(T_base_rectified)
     heading = np.column_stack([np.cos(mine.yaw), np.sin(mine.yaw), np.zeros(len(rows))]) @ T_rectified_base[:3, :3].T
@@ -110,7 +73,7 @@ def objects_in_view(
     # KITTI's boxes stand upright in the camera's frame: their middles stay, their bottoms lie below along its y.
     location = transform_points(T_rectified_base, mine.center) + 0.5 * mine.size[:, 2:] * np.array([0.0, 1.0, 0.0])
     zeros = np.zeros(len(rows))
-    objects = KittiObjects(
+    return KittiObjects(
         np.array([TYPES.get(ObjectClass(label), "Misc") for label in mine.label], str),
         zeros,
         zeros,
@@ -121,7 +84,6 @@ def objects_in_view(
         rotation_y,
         mine.score,
     )
-    return objects, rows, 1.0 - area
 
 
 def _rectangles(boxes: Boxes, camera: CameraFrame) -> np.ndarray:
@@ -148,8 +110,3 @@ def _rectangles(boxes: Boxes, camera: CameraFrame) -> np.ndarray:
 def _alpha(location: np.ndarray, rotation_y: np.ndarray) -> np.ndarray:
     """(N,) rotation_y seen from the direction in which an object lies."""
     return wrap_angle(rotation_y - np.arctan2(location[:, 0], location[:, 2]))
-
-
-def _with(objects: KittiObjects, **columns: np.ndarray) -> KittiObjects:
-    names = KittiObjects.__dataclass_fields__
-    return KittiObjects(**({name: getattr(objects, name) for name in names} | columns))

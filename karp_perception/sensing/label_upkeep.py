@@ -11,6 +11,7 @@ from karp_perception.core import CameraFrame
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.sensing.labelled_frame import LabelledFrame
 from karp_perception.sensing.point_index import PointIndex
+from karp_perception.sensing.sweep_changes import chosen, view_mask
 
 _NEAR_M = 0.2  # before the lens, nearer than which nothing is seen
 
@@ -34,6 +35,20 @@ def recounted(frame: LabelledFrame, before: LabelledFrame) -> LabelledFrame:
         inside, was_inside = (PointIndex(sweep.points).count(frame.labels) for sweep in (lidar, old))
         count = left_of(count, was_inside, inside, len(lidar.points) / len(old.points))
     return with_seen(replace(frame, points_inside=count))
+
+
+def ended_with_view(frame: LabelledFrame) -> LabelledFrame:
+    """The frame with a sweep that ends where its labels do (`sector`): with the view of its cameras.
+
+    What is left of the sweep has labels all around. The frame itself where its labels do not end there, or where it
+    has no camera or no sweep.
+    """
+    sweep, cameras = frame.sensors.lidar, [c for c in frame.sensors.cameras.values() if c is not None]
+    if not frame.sector or sweep is None or not cameras:
+        return frame
+    seen = np.logical_or.reduce([view_mask(sweep, camera) for camera in cameras])
+    sensors = replace(frame.sensors, lidar=chosen(sweep, seen))
+    return recounted(replace(frame, sensors=sensors, sector=False), frame)
 
 
 def left_of(count: np.ndarray, was_inside: np.ndarray, inside: np.ndarray, share: float) -> np.ndarray:

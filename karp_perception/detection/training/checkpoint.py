@@ -15,7 +15,9 @@ from karp_perception.detection.training.settings import TrainSettings
 from karp_perception.records import atomic_file
 
 _VERSION = 1
-_MAY_CHANGE = {"steps", "save_every", "log_every"}  # while a training goes on: what no past step depends on
+# While a training goes on: what says how long it goes on, and what is written. (Learning rates depend on `steps`: those
+# of the steps to come are those of the new number.)
+_MAY_CHANGE = {"steps", "save_every", "log_every"}
 
 
 def save_checkpoint(file: Path, config: ModelConfig, settings: TrainSettings, state: dict[str, Any]) -> None:

@@ -13,15 +13,17 @@ import numpy as np
 from karp_perception.core import ConfigurationError, InvalidInput
 from karp_perception.detection.training.augmentation.paste_bank import PasteBank
 from karp_perception.detection.training.world_frames import WorldDrives
+from karp_perception.sensing.label_upkeep import ended_with_view
 from karp_perception.sensing.labelled_frame import LabelledFrame
+from karp_perception.sensing.rectified import rectified
 
 if TYPE_CHECKING:
     from karp_perception.sensing.datasets.dataset import Dataset
 
-
 _LOG = logging.getLogger(__name__)
 _REPORTED: set[tuple[str, int]] = set()
 _BANK_FRAMES = 100  # of a data set, that objects to paste are taken from
+_SOURCE = 1  # tells the chance of which source it is from that of what is done to its frame
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,11 @@ class WorldSamples:
 
 @dataclass(frozen=True)
 class DatasetSamples:
-    """A data set, over and over, each time in another order."""
+    """A data set, over and over, each time in another order.
+
+    Its frames are made what a detector gets and can learn from: images without lens distortion, and a sweep that ends
+    where labels do.
+    """
 
     dataset: Dataset
     seed: int
@@ -106,27 +112,27 @@ class DatasetSamples:
             frame = self._readable(int(row))
             if frame is not None:
                 bank.add(frame, bank_rng)
-        unreadable = 0
         number = reader + first * readers
         while True:
             epoch, place = divmod(number, count)
             order = np.random.default_rng([self.seed, epoch]).permutation(count)
             while place < count:
-                frame = self._readable(int(order[place]))
+                yield Sample(self._first_readable(np.roll(order, -place)), bank)
                 place += readers
-                if frame is not None:
-                    unreadable = 0
-                    yield Sample(frame, bank)
-                    continue
-                unreadable += 1
-                if unreadable >= count:
-                    raise ConfigurationError(f"{self.dataset.name}: not one of its {count} frames can be read")
             number = epoch * count + place
+
+    def _first_readable(self, rows: np.ndarray) -> LabelledFrame:
+        """The first of these frames that can be read, so that one that cannot does not move those after it."""
+        for row in rows:
+            frame = self._readable(int(row))
+            if frame is not None:
+                return frame
+        raise ConfigurationError(f"{self.dataset.name}: not one of its {len(rows)} frames can be read")
 
     def _readable(self, row: int) -> LabelledFrame | None:
         """A frame; None, said once, for one whose files are damaged: the others are still worth learning from."""
         try:
-            return self.dataset[row]
+            return ended_with_view(rectified(self.dataset[row]))
         except InvalidInput as error:
             if (self.dataset.name, row) not in _REPORTED:
                 _REPORTED.add((self.dataset.name, row))
@@ -147,7 +153,7 @@ class MixedSamples:
         share = np.asarray(self.weights, float) / np.sum(self.weights)
 
         def source(number: int) -> int:
-            return int(np.random.default_rng([self.seed, reader, number]).choice(len(share), p=share))
+            return int(np.random.default_rng([self.seed, reader, number, _SOURCE]).choice(len(share), p=share))
 
         taken = np.bincount([source(number) for number in range(first)], minlength=len(share))
         streams = [s.samples(reader, readers, int(n)) for s, n in zip(self.sources, taken, strict=True)]

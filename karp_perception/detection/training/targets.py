@@ -10,6 +10,7 @@ import numpy as np
 
 from karp_perception.core.geometry import invert_pose, project_points, transform_points
 from karp_perception.detection.model.config import ModelConfig
+from karp_perception.detection.preprocessing import has_lidar
 from karp_perception.sensing.labelled_frame import LabelledFrame
 
 if TYPE_CHECKING:
@@ -39,13 +40,15 @@ def target_weights(frame: LabelledFrame, config: ModelConfig, findable: Findable
     b = findable.beyond_m
     on_canvas = (x > config.x_range_m[0] - b) & (x < config.x_range_m[1] + b)
     on_canvas &= (y > config.y_range_m[0] - b) & (y < config.y_range_m[1] + b)
-    if frame.sensors.lidar is not None:
+    if has_lidar(frame.sensors):
         sure |= on_canvas & (frame.points_inside >= findable.points)
         perhaps |= frame.points_inside >= findable.few_points
     seen = seen_by_cameras(frame) & (np.hypot(x, y) < findable.camera_range_m)
-    if frame.visibility is None:
+    if frame.visibility is None and has_lidar(frame.sensors):
         perhaps |= seen & (frame.points_inside >= findable.few_points)
         sure |= seen & (frame.points_inside >= findable.points)
+    elif frame.visibility is None:
+        sure |= seen  # who labelled the images saw it there
     else:
         # What a lidar hit that is not there any more does not show how much of an object cameras see.
         sure |= seen & (frame.visibility >= findable.visibility)

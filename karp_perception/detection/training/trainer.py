@@ -28,11 +28,12 @@ from karp_perception.detection.model.detector_net import DetectorNet, build
 from karp_perception.detection.model.weights import ModelSource, load_network, save_weights
 from karp_perception.detection.training.augmentation.augment import AugmentationSettings
 from karp_perception.detection.training.average import WeightAverage
-from karp_perception.detection.training.batches import Batches, BatchSettings, load
+from karp_perception.detection.training.batches import Batch, Batches, BatchSettings, load
 from karp_perception.detection.training.checkpoint import load_checkpoint, save_checkpoint
 from karp_perception.detection.training.objective import Objective
 from karp_perception.detection.training.samples import Samples
 from karp_perception.detection.training.settings import FROZEN_PARTS, TrainSettings
+from karp_perception.records import atomic_file
 
 _LOG = logging.getLogger(__name__)
 CHECKPOINT, LOSSES = "checkpoint.pt", "losses.jsonl"
@@ -40,7 +41,7 @@ _BETAS = (0.9, 0.98)
 
 
 class TrainingDiverged(ConfigurationError):
-    """The loss is no number any more."""
+    """The loss or its gradient is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def train(
         The weight file.
 
     Raises ConfigurationError for a checkpoint or weights that do not fit, and TrainingDiverged. SIGINT and SIGTERM end
-    the training after the step under way, with a checkpoint; SIGINT then raises KeyboardInterrupt.
+    the training after the step under way, with a checkpoint, and raise KeyboardInterrupt.
     """
     ranks = ranks or Ranks.from_environment()
     out.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,9 @@ def train(
             _join_group(ranks, stack)
         run = _Run(config, settings, out, init, freeze, ranks)
         first = run.restore()
+        if first >= settings.steps:
+            run.save(first)  # the weight file may be gone
+            return run.weights
         chosen = BatchSettings(settings.batch_size, augmentation if settings.augment else None, settings.seed)
         batches = load(Batches(samples, config, chosen, first, ranks.rank, ranks.count), settings.workers)
         stopping = stack.enter_context(_asked_to_stop())
@@ -162,6 +166,13 @@ class _Run:
         if not file.exists():
             return 0
         state = load_checkpoint(file, self.config, self.settings)
+        before = tuple(state.get("freeze", self.freeze))
+        if set(before) != set(self.freeze):
+            was, now = (", ".join(sorted(parts)) or "none" for parts in (before, self.freeze))
+            raise ConfigurationError(
+                f"{file}: a training with other frozen parts ({was}; now {now}); choose another folder, or take its "
+                "weights with --init"
+            )
         self.objective.load_state_dict(state["objective"])
         self.average.net.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -177,6 +188,7 @@ class _Run:
             "objective": self.objective.state_dict(),
             "average": self.average.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "freeze": list(self.freeze),
         }
         save_checkpoint(self.out / CHECKPOINT, self.config, self.settings, state)
         about = {"steps": str(step), "seed": str(self.settings.seed), "init": str(self.init and self.init.digest)}
@@ -193,7 +205,7 @@ class _Run:
         share = (step - s.warm_up) / max(1, s.steps - s.warm_up)
         return s.learning_rate * (s.last_rate + (1 - s.last_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
-    def step(self, step: int, batch: Any) -> tuple[float, Mapping[str, float]]:
+    def step(self, step: int, batch: Batch) -> tuple[float, Mapping[str, float]]:
         """One step of the optimizer: the loss before it, and its parts."""
         self.parallel.train()
         for module in self.frozen:
@@ -209,12 +221,10 @@ class _Run:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
         loss, parts = self.parallel(batch, step * self.ranks.count + self.ranks.rank, self.half)
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(
-                f"step {step}: the loss is {float(loss)}; go on from the checkpoint with a lower learning rate"
-            )
+        _require_finite(step, "loss", loss)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)
+        _require_finite(step, "gradient", norm)  # before it is in the weights, and they in a checkpoint
         self.optimizer.step()
         self.average.update(self.net, step)
         told = {name: float(value.detach()) for name, value in parts.items()}
@@ -228,8 +238,9 @@ class _Run:
             yield
             return
         file = self.out / LOSSES
-        kept = [line for line in file.read_text().splitlines() if json.loads(line)["step"] < first] if first else []
-        file.write_text("".join(line + "\n" for line in kept))
+        kept = _lines_before(file, first)
+        with atomic_file(file) as stream:
+            stream.writelines(line + "\n" for line in kept)
         from torch.utils.tensorboard import SummaryWriter
 
         with file.open("a") as self._lines, SummaryWriter(self.out, purge_step=first) as self._events:
@@ -244,6 +255,27 @@ class _Run:
         self._lines.flush()
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
+
+
+def _require_finite(step: int, name: str, value: torch.Tensor) -> None:
+    if not torch.isfinite(value):
+        raise TrainingDiverged(
+            f"step {step}: the {name} is {float(value.detach())}; train anew with a lower learning rate, in another "
+            "folder, from the last weights (--init) or from none"
+        )
+
+
+def _lines_before(file: Path, first: int) -> list[str]:
+    """Lines of steps before `first`: whole ones, and none where there is no file."""
+    kept = []
+    for line in file.read_text(errors="replace").splitlines() if first and file.exists() else ():
+        try:
+            before = json.loads(line)["step"] < first
+        except (ValueError, KeyError, TypeError):
+            continue
+        if before:
+            kept.append(line)
+    return kept
 
 
 def _starting_network(config: ModelConfig, settings: TrainSettings, init: ModelSource | None) -> DetectorNet:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from karp_perception.core import SensorFrame
+from karp_perception.detection.preprocessing import has_lidar
 from karp_perception.detection.training.augmentation.settings import DropSettings
-from karp_perception.sensing.label_upkeep import with_seen
+from karp_perception.sensing.label_upkeep import ended_with_view, with_seen
 from karp_perception.sensing.labelled_frame import LabelledFrame
-from karp_perception.sensing.sweep_changes import chosen, view_mask
+
+_POINTS_OF_VISIBLE = 10  # lidar points on an object that is taken to be seen whole: four, which prove it, are enough
 
 
 def drop_sensors(
@@ -18,9 +20,10 @@ def drop_sensors(
 ) -> LabelledFrame:
     """The frame without its images, or without its lidar, or without some of its cameras; never without any sensor.
 
-    What is taken away is None. Labels stay all; what no sensor shows any longer has visibility 0 and no points. Labels
-    that end with a camera's view (`sector`) end with the sweep instead where that camera goes: the sweep is cut to
-    the view, and the labels hold all around.
+    What is taken away is None. Labels stay all; what no sensor shows any longer has visibility 0 and no points. Where
+    nobody knows the visibility of objects and the lidar goes, the points that it had on them tell. Labels that end with
+    a camera's view (`sector`) end with the sweep instead where that camera goes: the sweep is cut to the view, and the
+    labels hold all around.
     """
     kind, kept_place = rng.random(2)
     sensors = frame.sensors
@@ -45,17 +48,19 @@ def without(frame: LabelledFrame, cameras: set[str], lidar: bool = False) -> Lab
         return frame
     left = {name: None if name in cameras else camera for name, camera in sensors.cameras.items()}
     masks = {name: mask for name, mask in frame.masks.items() if name not in cameras}
-    sweep, sector, inside = sensors.lidar, frame.sector, frame.points_inside
+    if not lidar and not any(left.values()):
+        frame = ended_with_view(frame)
+    sweep, inside, visibility = frame.sensors.lidar, frame.points_inside, frame.visibility
     if lidar:
+        if visibility is None and has_lidar(frame.sensors):
+            # Nobody told what cameras see. What the lidar met was not hidden from them either, most likely.
+            visibility = np.minimum(inside / _POINTS_OF_VISIBLE, 1.0)
         sweep, inside = None, np.zeros(len(frame.labels), np.int64)
-    elif sector and sweep is not None and not any(camera is not None for camera in left.values()):
-        seen = [view_mask(sweep, camera) for camera in sensors.cameras.values() if camera is not None]
-        sweep, sector = chosen(sweep, np.logical_or.reduce(seen)), False
     changed = replace(
         frame,
         sensors=SensorFrame(sensors.stamp_ns, left, sweep, sensors.ego),
         points_inside=inside,
+        visibility=visibility,
         masks=masks,
-        sector=sector,
     )
     return with_seen(changed)
