@@ -40,7 +40,8 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
 
     Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it: the last layer of the
     classes is linear, so its weights and biases take the scaling exactly. Standard deviations are multiplied by the
-    factor that makes their 68 % intervals hold 68 %.
+    factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be zero for speeds, of
+    which most are: a filter would then believe that everything stands.)
 
     Args:
         source: of the weights that detected; see `trained_source`.
@@ -80,7 +81,7 @@ def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str
     temperature = torch.from_numpy(scaling.temperature).float()
     bias = torch.from_numpy(scaling.bias).float()
     factor = [
-        c.robust_factor if c.count >= _FEWEST_MATCHES and c.robust_factor > 0 else 1.0
+        c.factor if c.count >= _FEWEST_MATCHES and c.factor > 0 else 1.0
         for c in (variances[name] for name in VARIANCE_OF)
     ]
     with torch.no_grad():
