@@ -40,8 +40,8 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
 
     Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it: the last layer of the
     classes is linear, so its weights and biases take the scaling exactly. Standard deviations are multiplied by the
-    factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be zero for speeds, of
-    which most are: a filter would then believe that everything stands.)
+    factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be zero for speeds,
+    as most of them are: a filter would then believe that everything stands.)
 
     Args:
         source: of the weights that detected; see `trained_source`.
