@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -205,6 +207,18 @@ def test_cones_never_move_and_measured_velocities_are_used() -> None:
                   np.array([PEDESTRIAN]), np.array([0.9]), np.full((1, 9), 0.01))  # fmt: skip
     objects = step(tracker, 0, known)
     np.testing.assert_allclose(objects.boxes.velocity[0], (0, 1.4), atol=0.4)
+
+
+@pytest.mark.parametrize("speed", [1.5, 10.0])
+def test_speeds_that_a_network_guesses_again_and_again_do_not_outweigh_what_positions_show(speed: float) -> None:
+    """From one sweep it cannot see speed: it says zero, and that it may be wrong by 3 m/s."""
+    tracker, rng = Tracker(), np.random.default_rng(2)
+    variance = np.array([[0.04] * 3 + [0.1] * 3 + [0.01] + [9.0] * 2])
+    for k in range(31):
+        seen = detections([(8 + 0.1 * speed * k + rng.normal(0, 0.1), rng.normal(0, 0.1), 0.0)])
+        seen = replace(seen, velocity=np.zeros((1, 2)), variance=variance)
+        objects = step(tracker, k, seen)
+    assert objects.boxes.velocity[0, 0] == pytest.approx(speed, abs=0.25)
 
 
 def test_predicted_paths_go_on_at_the_present_velocity() -> None:

@@ -38,6 +38,9 @@ class TrackerSettings(Settings):
     )
     detection_deviation: float = setting(0.3, "of a detection that gives no variance", unit="m", low=0.01, high=5.0)
     detection_speed_deviation: float = setting(1.0, "of its velocity", unit="m/s", low=0.05, high=20.0)
+    speed_error_lasts: float = setting(
+        1.0, "a detector that errs about a speed does so again, for so long", unit="s", low=0.0, high=60.0
+    )
     obstacle_yaw_deviation: float = setting(0.2, "of an obstacle's yaw", unit="rad", low=0.01, high=1.5)
     detection_yaw_deviation: float = setting(0.1, "of a detection's yaw", unit="rad", low=0.01, high=1.5)
     turn_rate: float = setting(0.2, "how fast things turn", unit="rad/sqrt(s)", low=0.001, high=3.0)
@@ -118,7 +121,7 @@ class Tracker:
         whole = detections.transformed(ego.T_odom_base, "odom")
         parts = obstacles[order].transformed(ego.T_odom_base, "odom")
         sensor = ego.T_odom_base[:2, 3]
-        detected = self._join_detections(whole, sensor)
+        detected = self._join_detections(whole, sensor, dt)
         skyline = Skyline(parts, sensor)
         seen, obstacle = self._join_obstacles(parts, detected, skyline)
         self._ego, self._stamp_ns = ego, stamp_ns
@@ -175,7 +178,7 @@ class Tracker:
         taken = association.assign(pairs.track, pairs.box, cost, -np.log(settings.birth_density))
         return pairs.take(taken), likelihood[taken]
 
-    def _join_detections(self, boxes: Boxes, sensor: np.ndarray) -> np.ndarray:
+    def _join_detections(self, boxes: Boxes, sensor: np.ndarray, dt: float) -> np.ndarray:
         """Updates tracks with detections and starts new ones; returns (N,) which tracks were updated or born."""
         tracks, settings = self._tracks, self.settings
         if len(boxes) == 0:
@@ -198,7 +201,7 @@ class Tracker:
         tracks.motion.place(rows[fresh], boxes.center[box[fresh], :2], position_noise[box[fresh]])
         tracks.size[rows[fresh]], tracks.yaw[rows[fresh]] = boxes.size[box[fresh]], boxes.yaw[box[fresh]]
         tracks.whole[rows] = True
-        self._join_velocity(rows, boxes, box)
+        self._join_velocity(rows, boxes, box, dt)
         self._join_heading(rows, boxes.yaw[box], yaw_noise[box])
         tracks.size[rows] += 0.3 * (boxes.size[box] - tracks.size[rows])
         self._join_height(rows, boxes.center[box, 2])
@@ -298,12 +301,18 @@ class Tracker:
         tracks.z[rows] += gain * (z - tracks.z[rows])
         tracks.z_variance[rows] *= 1 - gain
 
-    def _join_velocity(self, rows: np.ndarray, boxes: Boxes, box: np.ndarray) -> None:
+    def _join_velocity(self, rows: np.ndarray, boxes: Boxes, box: np.ndarray, dt: float = np.inf) -> None:
+        """Takes in the velocities that a detector tells, which it told of the same tracks `dt` s ago.
+
+        Its variances say how wrong one answer is, and the next frame looks nearly the same: ten answers a second are
+        not ten times the evidence. Taken as such, a guess of zero would outweigh what the positions show.
+        """
         known = np.isfinite(boxes.velocity[box]).all(axis=1)
         rows, box = rows[known], box[known]
         variance = np.full((len(box), 2), self.settings.detection_speed_deviation**2)
         if boxes.variance is not None:
-            variance = np.maximum(boxes.variance[box, 7:9], 1e-4)
+            repeats = max(1.0, self.settings.speed_error_lasts / max(dt, 1e-3))
+            variance = np.maximum(boxes.variance[box, 7:9], 1e-4) * repeats
         noise, evidence = variance[:, :, None] * np.eye(2), self.settings.motion.evidence
         self._tracks.motion.update_velocity(rows, boxes.velocity[box], noise, evidence)
 
