@@ -55,9 +55,9 @@ def world(
 ) -> None:
     """mAP, NDS and more on held-out places of the embedded world, one family of them never trained on."""
     from karp_perception.evaluation.detection_run import world_source
-    from karp_perception.evaluation.held_out_frames import HELD_OUT_FAMILY
     from karp_perception.world.dataset import families_of
     from karp_perception.world.rig import make_rig
+    from karp_perception.world.world_frames import HELD_OUT_FAMILY
 
     named = [part for name in families or () for part in name.split(",")]
     cameras = len(make_rig(rig).cameras)

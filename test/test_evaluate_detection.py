@@ -40,7 +40,6 @@ from karp_perception.evaluation.evaluation_frame import EvaluationFrame
 from karp_perception.evaluation.group_precision import by_threshold, group_matches, group_precision
 from karp_perception.evaluation.held_out_frames import (
     EVALUATION_SEEDS,
-    HELD_OUT_FAMILY,
     PER_DRIVE,
     HeldOutFrames,
     seed_of,
@@ -51,7 +50,7 @@ from karp_perception.evaluation.operating_point import operating_point
 from karp_perception.evaluation.scored_frames import ScoredFrame
 from karp_perception.evaluation.sensor_subsets import subset_table, subset_variants, subsets_of
 from karp_perception.world.layouts.families import FAMILIES
-from karp_perception.world.world_frames import Beginning
+from karp_perception.world.world_frames import HELD_OUT_FAMILY, Beginning
 
 AHEAD, BEHIND = {"front": 0.0}, {"back": np.pi}
 

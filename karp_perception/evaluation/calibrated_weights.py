@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,16 +61,11 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
     variances = variance_calibration(frames)
     net = load_network(source)
     apply_calibration(net, scaling, variances)
-    partial = out.with_suffix(".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(net, partial, {**read_metadata(source.file), "calibrated": about})
-        partial.chmod(0o644)  # safetensors writes for its owner alone
-        os.replace(partial, out)
+        save_weights(net, out, {**read_metadata(source.file), "calibrated": about})
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be written: {error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str, VarianceCalibration]) -> None:

@@ -24,9 +24,6 @@ from karp_perception.world.world_frames import EmbeddedPlaces, OpenWorld, WorldF
 EVALUATION_SEEDS = 1_000_000_000
 """Seeds of evaluation lie from here on, far above those of training."""
 
-HELD_OUT_FAMILY = "roundabout"
-"""No network is trained on this family of places: what is scored there is scored on a kind of place never seen."""
-
 PER_DRIVE = 4
 """Frames of a drive: places differ more than moments, and beginning a drive costs about as much as two frames."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from karp_perception.core import ConfigurationError
 from karp_perception.core.resources import resource
 from karp_perception.detection.model.config import MODELS, ModelConfig
+from karp_perception.records import atomic_file
 
 if TYPE_CHECKING:
     from karp_perception.detection.model.detector_net import DetectorNet
@@ -96,15 +97,16 @@ def load_network(source: ModelSource) -> DetectorNet:
 
 
 def save_weights(net: DetectorNet, file: Path, metadata: dict[str, str] | None = None, *, half: bool = True) -> None:
-    """Write weights that `find_model` reads; `half` stores matrices as float16 (vectors stay float32)."""
+    """Write weights that `find_model` reads, atomically; `half` stores matrices as float16 (vectors stay float32)."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {}
     for name, tensor in net.state_dict().items():
         small = half and tensor.is_floating_point() and tensor.ndim >= 2
         tensors[name] = tensor.detach().cpu().to(torch.float16 if small else tensor.dtype).contiguous()
-    save_file(tensors, file, metadata={**(metadata or {}), _CONFIG: net.config.to_json()})
+    with atomic_file(file, "wb") as stream:
+        stream.write(save(tensors, {**(metadata or {}), _CONFIG: net.config.to_json()}))
 
 
 def read_metadata(file: Path) -> dict[str, str]:

@@ -192,10 +192,7 @@ class _Run:
         }
         save_checkpoint(self.out / CHECKPOINT, self.config, self.settings, state)
         about = {"steps": str(step), "seed": str(self.settings.seed), "init": str(self.init and self.init.digest)}
-        partial = self.weights.with_suffix(".partial")
-        save_weights(self.average.net, partial, about)
-        partial.chmod(0o644)  # safetensors writes for its owner alone
-        os.replace(partial, self.weights)
+        save_weights(self.average.net, self.weights, about)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: rising in the warm-up, then a half cosine."""
