@@ -25,6 +25,7 @@ SMALL = ModelConfig(
     decoder_layers=2,
     learned_queries=6,
     candidate_queries=10,
+    image_queries=5,
 )
 
 

@@ -146,8 +146,9 @@ def test_every_subset_of_sensors_gives_valid_sorted_boxes(small: Detector) -> No
         if not any(subset):
             assert len(boxes) == 0
             continue
-        # Candidates come from the lidar: without it there are none, not even at a threshold of 0.
-        assert len(boxes) == (SMALL.queries if subset[3] else SMALL.learned_queries)
+        # Without a sensor there are no candidates of it, not even at a threshold of 0.
+        candidates = SMALL.candidate_queries * subset[3] + SMALL.image_queries * any(subset[:3])
+        assert len(boxes) == SMALL.learned_queries + candidates
         assert (np.diff(boxes.score) <= 0).all()
 
 
@@ -228,7 +229,7 @@ def test_slots_that_are_not_there_change_nothing_for_a_rig_that_fits(
     assert (whole.config.cameras, fewer.config.cameras) == (SMALL.cameras, slots)
     assert fewer.info["inputs"]["cameras"] == slots
     expected, got = whole.detect(data), fewer.detect(data)
-    assert len(expected) == SMALL.queries
+    assert len(expected) == SMALL.queries - (0 if yaws else SMALL.image_queries)
     for name in COLUMNS:
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-4, err_msg=name)
 
@@ -388,7 +389,8 @@ def test_recorded_frames_of_one_three_and_six_cameras(recorded_data: Path, name:
     everything = detector.detect(data)
     assert len(everything) == config.queries
     without_lidar, without_cameras = SensorFrame(0, data.cameras), SensorFrame(0, {}, data.lidar)
-    for part, count in ((without_lidar, config.learned_queries), (without_cameras, config.queries)):
+    left = ((without_lidar, config.candidate_queries), (without_cameras, config.image_queries))
+    for part, count in ((part, config.queries - lost) for part, lost in left):
         boxes = detector.detect(part)
         assert len(boxes) == count
         assert not same(boxes, everything[:count])

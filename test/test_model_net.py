@@ -51,7 +51,7 @@ def test_shapes(net: DetectorNet) -> None:
     with torch.no_grad():
         prediction = net(*inputs(net, batch=2))
     assert [tuple(c.shape) for c in columns(prediction)] == [
-        (2, 16, 10), (2, 16, 3), (2, 16, 3), (2, 16, 2), (2, 16, 2), (2, 16, 9)
+        (2, 21, 10), (2, 21, 3), (2, 21, 3), (2, 21, 2), (2, 21, 2), (2, 21, 9)
     ]  # fmt: skip
     assert all(torch.isfinite(c).all() for c in columns(prediction))
 
@@ -79,12 +79,12 @@ def test_calibration_of_a_missing_camera_changes_nothing(net: DetectorNet) -> No
     present = torch.tensor([[1.0, 0.0, 1.0]])
     moved = T.clone()
     moved[:, 1] = torch.tensor(looking(2.0, 3.0))
-    image, place, reference = net.position(K, T, present)
-    image2, place2, reference2 = net.position(K, moved, present)
+    image, place, reference, ray = net.position(K, T, present)
+    image2, place2, reference2, ray2 = net.position(K, moved, present)
     arguments = inputs(net, (1, 0, 1))
     with torch.no_grad():
-        first = net(*arguments[:4], image, place, reference)
-        second = net(*arguments[:4], image2, place2, reference2)
+        first = net(*arguments[:4], image, place, reference, ray)
+        second = net(*arguments[:4], image2, place2, reference2, ray2)
     assert torch.equal(reference, reference2)
     assert all(torch.equal(a, b) for a, b in zip(columns(first), columns(second), strict=True))
 
@@ -98,24 +98,32 @@ def test_masked_tokens_are_as_good_as_not_there(net: DetectorNet, subset: tuple[
     with torch.no_grad():
         weights = net.attention(*arguments)
         tokens = net.encode(*arguments[:6])
-        queries, position, _, mask = net.queries(tokens, arguments[3], arguments[6])
+        queries, position, _, mask = net.queries(tokens, arguments[3], *arguments[6:])
         whole = net.decode(tokens, queries, position, mask)[-1][0]
-        count = SMALL.queries if subset[3] else SMALL.learned_queries
+        shown = mask[0, 0, 0] == 0
         short = dataclasses.replace(
             tokens, memory=tokens.memory[:, keep], position=tokens.position[:, keep], mask=tokens.mask[..., keep]
         )
-        cut = net.decode(short, queries[:, :count], position[:, :count], mask[..., :count])[-1][0]
+        cut = net.decode(short, queries[:, shown], position[:, shown], mask[..., shown])[-1][0]
     assert weights.shape == (1, SMALL.decoder_layers, SMALL.queries, SMALL.token_count)
     assert (weights[..., ~keep] == 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, SMALL.decoder_layers, SMALL.queries))
-    torch.testing.assert_close(whole[:, :count], cut, rtol=1e-4, atol=1e-5)
+    learned, lidar, images = SMALL.learned_queries, SMALL.candidate_queries, SMALL.image_queries
+    assert shown.tolist() == [True] * learned + [subset[3] == 1] * lidar + [any(subset[:3])] * images
+    torch.testing.assert_close(whole[:, shown], cut, rtol=1e-4, atol=1e-5)
 
 
 def test_without_lidar_no_candidate_is_an_object(net: DetectorNet) -> None:
     with torch.no_grad():
-        logits = net(*inputs(net, lidar=0.0)).logits
-    assert (logits[:, SMALL.learned_queries :].sigmoid() == 0).all()
-    assert (logits[:, : SMALL.learned_queries].sigmoid() > 0).all()
+        score = net(*inputs(net, lidar=0.0)).logits[0].sigmoid()
+    kinds = np.array([SMALL.kind_of_query(row) for row in range(SMALL.queries)])
+    assert sorted(set(kinds)) == ["a camera candidate", "a learned query", "a lidar candidate"]
+    assert (score[kinds == "a lidar candidate"] == 0).all()
+    assert (score[kinds != "a lidar candidate"] > 0).all()
+    with torch.no_grad():
+        score = net(*inputs(net, (0, 0, 0))).logits[0].sigmoid()
+    assert (score[kinds == "a camera candidate"] == 0).all()
+    assert (score[kinds != "a camera candidate"] > 0).all()
 
 
 def test_order_of_cameras_does_not_matter(net: DetectorNet) -> None:
@@ -145,7 +153,7 @@ def test_candidates_lie_on_their_tokens_and_are_the_best(net: DetectorNet) -> No
     with torch.no_grad():
         arguments = inputs(net)
         tokens = net.encode(*arguments[:6])
-        _, position, reference, _ = net.queries(tokens, arguments[3], arguments[6])
+        _, position, reference, _ = net.queries(tokens, arguments[3], *arguments[6:])
     assert len(set(tokens.candidates[0].tolist())) == SMALL.candidate_queries
     ny = SMALL.canvas_tokens[1]
     for number, token in enumerate(tokens.candidates[0].tolist()):
@@ -168,6 +176,38 @@ def test_of_neighbouring_vehicle_tokens_only_the_peak_is_a_candidate(net: Detect
     assert best == [5 * ny + 5, 10 * ny + 10, 12 * ny + 3, 12 * ny + 4]
 
 
+def test_candidates_of_cameras_lie_on_the_rays_of_their_tokens_at_the_depth_that_these_tell(net: DetectorNet) -> None:
+    K, T = rig()
+    rows, cols = SMALL.image_tokens
+    with torch.no_grad():
+        arguments = inputs(net)
+        tokens = net.encode(*arguments[:6])
+        tokens.log_depth = torch.linspace(0.5, 3.5, tokens.log_depth.shape[1])[None]
+        _, position, reference, _ = net.queries(tokens, arguments[3], *arguments[6:])
+    chosen = tokens.image_candidates[0].tolist()
+    assert len(set(chosen)) == SMALL.image_queries
+    for number, token in enumerate(chosen, SMALL.queries - SMALL.image_queries):
+        slot, row, col = token // (rows * cols), token % (rows * cols) // cols, token % cols
+        intrinsics = K[0, slot].double().numpy()
+        local = transform_points(invert_pose(T[0, slot].double().numpy()), reference[:, number].double().numpy())
+        pixel, depth = project_points(local, intrinsics)
+        np.testing.assert_allclose(pixel[0], [col * 16 + 7.5, row * 16 + 7.5], atol=1e-3)
+        told = float(tokens.log_depth[0, token].exp())
+        assert depth[0] == pytest.approx(told * intrinsics[0, 0] / SMALL.usual_focal_px, rel=1e-5)
+        assert torch.equal(position[0, number], arguments[4][0, token])
+
+
+def test_in_an_image_only_the_peak_of_an_object_is_a_candidate(net: DetectorNet) -> None:
+    rows, cols = SMALL.image_tokens
+    heat = torch.full((1, 3, rows, cols, 10), -6.0)
+    heat[0, 0, 1, 1, 0], heat[0, 0, 1, 2, 0] = 2.0, 1.9  # a car over two tokens
+    heat[0, 2, 0, 4, 5], heat[0, 2, 2, 4, 5] = 1.0, 0.9  # two pedestrians, two tokens apart
+    heat[0, 1, 0, 0, 0] = 0.8  # the next camera's corner is no neighbour of the first one's
+    scores = net._image_peaks(heat.reshape(1, 3 * rows * cols, 10))[0]
+    best = [(t // (rows * cols), t % (rows * cols) // cols, t % cols) for t in scores.topk(4).indices.tolist()]
+    assert best == [(0, 1, 1), (2, 0, 4), (2, 2, 4), (1, 0, 0)]
+
+
 def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     """What the embedding of images is for: the reference point's embedding is that of the token that sees it."""
     cols, ny = SMALL.image_tokens[1], SMALL.canvas_tokens[1]
@@ -181,7 +221,7 @@ def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     pose = torch.tensor(T, dtype=torch.float32)[None, None]
     net_one = build(dataclasses.replace(SMALL, cameras=1), 1)
     with torch.no_grad():
-        image, place, reference = net_one.position(K, pose, torch.ones(1, 1))
+        image, place, reference, _ = net_one.position(K, pose, torch.ones(1, 1))
     seen_from = reference[0, SMALL.learned_queries + candidate] - place[0, candidate]
     distances = (image[0] - seen_from).norm(dim=-1)
     assert distances.argmin() == row * cols + col
@@ -195,7 +235,7 @@ def test_queries_carry_rays_of_just_the_cameras_that_see_them(net: DetectorNet) 
         for camera in range(3):
             only = torch.zeros(1, 3)
             only[0, camera] = 1.0
-            _, place, reference = net.position(K, T, only)
+            _, place, reference, _ = net.position(K, T, only)
             embedded = (reference[0, SMALL.learned_queries :] - place[0]).abs().amax(-1).numpy() > 0
             local = transform_points(invert_pose(T[0, camera].double().numpy()), points)
             pixels, depth = project_points(local, K[0, camera].double().numpy())
@@ -209,7 +249,9 @@ def test_every_parameter_learns() -> None:
     net = build(SMALL, 2).train()
     arguments = inputs(net, batch=2)
     loss = sum(column.square().mean() for column in columns(net(*arguments)))
-    (loss + net.encode(*arguments[:6]).heatmap.square().mean()).backward()
+    tokens = net.encode(*arguments[:6])
+    loss = loss + tokens.heatmap.square().mean() + tokens.image_heatmap.square().mean() + tokens.log_depth.mean()
+    loss.backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         # A key's bias shifts all scores of a query alike: softmax does not see it.

@@ -34,7 +34,8 @@ def targets(label: list[list[int]], seed: int = 0, weight: float = 1.0) -> Targe
     center = torch.rand(batch, most, 3, generator=rng) * torch.tensor([20.0, 20.0, 2.0]) - torch.tensor([4.0, 10.0, 0])
     velocity = torch.randn(batch, most, 2, generator=rng)
     log_size, yaw = torch.rand(batch, most, 3, generator=rng), 6 * torch.rand(batch, most, generator=rng)
-    return Targets(padded, center, log_size, yaw, velocity, torch.ones(batch, most), weight * valid.float(), valid)
+    weights = weight * valid.float()
+    return Targets(padded, center, log_size, yaw, velocity, torch.ones(batch, most), weights, weights, valid)
 
 
 def prediction(batch: int, queries: int, seed: int = 1) -> Prediction:

@@ -40,28 +40,28 @@ def test_each_sensor_proves_what_it_shows() -> None:
     # Ahead in view; behind; ahead but hidden from the camera; ahead with one point; nobody sees it; off the canvas.
     f = frame([10, -4, 12, 8, 9, 60], [0, 0, 1, -1, 2, 0], [50, 50, 50, 1, 0, 50], [0.9, 0.9, 0.0, 0.2, 0.0, 0.0])
     nan = np.nan
-    np.testing.assert_equal(target_weights(f, SMALL), [1, 1, 1, 0, nan, 0])
-    np.testing.assert_equal(target_weights(without(f, camera=True), SMALL), [1, 1, 1, 0, nan, 0])
-    np.testing.assert_equal(target_weights(without(f, lidar=True), SMALL), [1, nan, nan, 0, nan, nan])
+    np.testing.assert_equal(target_weights(f, SMALL)[0], [1, 1, 1, 0, nan, 0])
+    np.testing.assert_equal(target_weights(without(f, camera=True), SMALL)[0], [1, 1, 1, 0, nan, 0])
+    np.testing.assert_equal(target_weights(without(f, lidar=True), SMALL)[0], [1, nan, nan, 0, nan, nan])
 
 
 def test_where_nobody_tells_what_cameras_see_points_do_and_else_the_labels() -> None:
     f = replace(frame([10, 10, 10, 10, -4], [0, 1, 2, 3, 0], [50, 4, 1, 0, 50], [1] * 5), visibility=None)
     nan = np.nan
-    np.testing.assert_equal(target_weights(f, SMALL), [1, 1, 0, nan, 1])
+    np.testing.assert_equal(target_weights(f, SMALL)[0], [1, 1, 0, nan, 1])
     dropped = sensor_dropout.without(f, set(), lidar=True)
-    np.testing.assert_equal(target_weights(dropped, SMALL), [1, 1, 0, nan, nan])
+    np.testing.assert_equal(target_weights(dropped, SMALL)[0], [1, 1, 0, nan, nan])
     # A recording without lidar: the labels are of what its images show.
     for lidar in (None, LidarSweep(np.zeros((0, 4)), 0)):
         blind = replace(f, sensors=replace(f.sensors, lidar=lidar), points_inside=np.zeros(5, int))
-        np.testing.assert_equal(target_weights(blind, SMALL), [1, 1, 1, 1, nan])
+        np.testing.assert_equal(target_weights(blind, SMALL)[0], [1, 1, 1, 1, nan])
 
 
 def test_labels_weigh_as_much_as_they_are_believed_and_unknown_classes_nothing() -> None:
     f = replace(frame([10, 8], [0, 0], [50, 50], [1, 1]), weight=np.array([0.4, 1.0]))
-    np.testing.assert_allclose(target_weights(f, SMALL), [0.4, 1.0])
+    np.testing.assert_allclose(target_weights(f, SMALL)[0], [0.4, 1.0])
     f = replace(f, labels=replace(f.labels, label=np.array([-1, 0])))
-    np.testing.assert_allclose(target_weights(f, SMALL), [0.0, 1.0])
+    np.testing.assert_allclose(target_weights(f, SMALL)[0], [0.0, 1.0])
 
 
 def test_unknown_velocities_are_told_apart() -> None:
@@ -116,7 +116,7 @@ def test_tokens_of_objects_are_judged_by_the_boxes_that_they_would_give() -> Non
     net, targets = objective.net, batch.targets
     tokens = net.encode(batch.images, batch.camera_present, batch.canvas, batch.lidar_present,
                         *net.position(*batch.calibration)[:2])  # fmt: skip
-    found, pairs, unjudged = objective._tokens_of_objects(tokens, batch, torch.Generator())
+    found, pairs, unjudged = objective._lidar_tokens_of_objects(tokens, batch, torch.Generator())
     assert unjudged.all()
     assert set(pairs.frame.tolist()) == {0}, "without lidar there is nothing on a token"
     assert len(pairs.target) == int(targets.valid[0].sum()) > 1
@@ -135,6 +135,48 @@ def test_tokens_of_objects_are_judged_by_the_boxes_that_they_would_give() -> Non
     assert float(net.lidar_encoder.stem.halve[0][0].weight.grad.abs().sum()) > 0
     assert net.layers[0].to_tokens.attention.query.weight.grad is None, "queries have no part in it"
     assert "tokens" in objective(batch, 0)[1]
+
+
+def test_image_tokens_of_objects_are_judged_by_the_boxes_that_they_would_give() -> None:
+    batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
+    batch.camera_present[1] = 0
+    objective = Objective(build(SMALL, 0), ObjectiveSettings(token_jitter=0.0)).train()
+    net, targets = objective.net, batch.targets
+    image_position, image_ray = net.position.image_tokens(batch.intrinsics, batch.T_base_camera)
+    lidar_position = net.position(*batch.calibration)[1]
+    tokens = net.encode(
+        batch.images, batch.camera_present, batch.canvas, batch.lidar_present, image_position, lidar_position
+    )
+    parts: dict[str, torch.Tensor] = {}
+    found, pairs, unjudged = objective._image_tokens_of_objects(tokens, batch, image_ray, parts, torch.Generator())
+    assert unjudged.all()
+    assert set(pairs.frame.tolist()) == {0}, "without a camera there is nothing on a token"
+    assert 0 < len(pairs.target) <= int(targets.valid[0].sum())
+    for g in pairs.target.tolist():
+        seen = torch.tensor([[*targets.center[0, g].tolist()]])
+        offsets = tokens.image_points(image_ray[:1], torch.arange(image_ray.shape[1])[None])[0] - seen
+        start, along = image_ray[0].split(3, dim=-1)
+        ray = torch.nn.functional.normalize(along, dim=-1)
+        beside = torch.linalg.cross(ray, seen - start).norm(dim=-1)
+        token = int(torch.where((along * (seen - start)).sum(-1) > 0, beside, torch.inf).argmin())
+        expected = net.heads(net.image_features(tokens, torch.full((2, 1), token))[0, 0], seen[0] + offsets[token])
+        torch.testing.assert_close(found.center[0, g], expected.center)
+        torch.testing.assert_close(found.log_size[0, g], expected.log_size)
+    (found.center[0].sum() + parts["images"]).backward()
+    assert float(net.image_encoder.stem.halve[0][0].weight.grad.abs().sum()) > 0
+    assert net.layers[0].to_tokens.attention.query.weight.grad is None, "queries have no part in it"
+
+
+def test_encoders_learn_alone_by_what_their_tokens_say() -> None:
+    batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
+    objective = Objective(build(SMALL, 0)).train()
+    loss, parts = objective(batch, 0, decoder=False)
+    assert set(parts) == {"tokens", "images", "heatmap"}
+    loss.backward()
+    learning = {name.split(".")[0] for name, p in objective.net.named_parameters() if p.grad is not None}
+    assert learning >= {"image_encoder", "lidar_encoder", "heatmap", "image_heatmap", "heads", "candidate"}
+    assert not learning & {"layers", "learned"}
+    assert set(objective(batch, 0)[1]) > set(parts)
 
 
 def test_training_and_inference_say_the_same_where_no_statistics_are_involved() -> None:

@@ -31,8 +31,8 @@ class Explanation:
     Attributes:
         config: shape of the network.
         boxes: the detections, best first, `base_link`.
-        query: (N,) row of the network's outputs that each comes from; rows below `config.learned_queries` are learned
-            queries, the others candidates that the lidar gave.
+        query: (N,) row of the network's outputs that each comes from; `config.kind_of_query` says of what
+            kind it is.
         reference: (N, 3) m, `base_link`: the place where each query began to look.
         cameras: names of the cameras that the network saw, in its order.
         image_attention: (N, C, rows, columns) of each camera's tokens, C as many as `cameras`.

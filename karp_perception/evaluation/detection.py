@@ -123,7 +123,7 @@ def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
     if settings.model == NO_MODEL:
         raise ConfigurationError("evaluation of model 'none': there is nothing to evaluate; name a model or a file")
     config = find_model(settings.model).config
-    queries = config.learned_queries + config.candidate_queries
+    queries = config.queries
     slots = settings.cameras or min(cameras, config.cameras)
     most = min(queries, CVPR_2019.max_boxes)  # with more the nuScenes measures refuse a frame
     return Detector(replace(settings, cameras=slots, score_threshold=LEAST_SCORE, max_detections=most))

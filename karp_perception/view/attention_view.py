@@ -196,7 +196,7 @@ def _draw_banner(image: np.ndarray, explanation: Explanation, number: int, note:
     title = f"{class_name(int(box.label[number]))}  {box.score[number]:.2f}"
     x = 2 * _GAP + draw_text(image, title, (2 * _GAP, 27), class_color(box.label[number]), 21, weight=700)
     place, length = box.center[number], float(np.hypot(*box.center[number, :2]))
-    kind = "a learned query" if explanation.query[number] < explanation.config.learned_queries else "a lidar candidate"
+    kind = explanation.config.kind_of_query(int(explanation.query[number]))
     about = f"{length:.1f} m away ({place[0]:.1f} ahead, {place[1]:.1f} to the left), by {kind}"
     draw_text(image, fitted(about, width - x - 3 * _GAP, 15), (x + 2 * _GAP, 27), MUTED, 15)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in explanation.shares(number).items())

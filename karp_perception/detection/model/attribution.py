@@ -45,9 +45,9 @@ def encode(net: DetectorNet, arrays: Mapping[str, np.ndarray], calibration: Mapp
     """Tokens and queries of one frame; arguments as `preprocessing.network_arrays` gives them (batch of one)."""
     images, cameras, canvas, lidar = (torch.from_numpy(np.array(arrays[name])) for name in _INPUTS)
     names = ("intrinsics", "T_base_camera", "camera_present")
-    image, place, reference = net.position(*(torch.from_numpy(np.array(calibration[name])) for name in names))
+    image, place, reference, ray = net.position(*(torch.from_numpy(np.array(calibration[name])) for name in names))
     tokens = net.encode(images, cameras, canvas, lidar, image, place)
-    return Encoded(tokens, *net.queries(tokens, lidar, reference))
+    return Encoded(tokens, *net.queries(tokens, lidar, reference, ray))
 
 
 @torch.no_grad()

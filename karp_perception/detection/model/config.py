@@ -47,8 +47,9 @@ class ModelConfig:
     heads: int = 4  # 32 numbers a head
     mlp_ratio: int = 2  # 4 is usual; halving it costs little here and pays for the 1.6 m tokens
     decoder_layers: int = 3
-    learned_queries: int = 40  # serve every subset of sensors
+    learned_queries: int = 16  # serve every subset of sensors
     candidate_queries: int = 56  # the best of the heatmap on the lidar tokens: they make training converge fast
+    image_queries: int = 24  # the best of the heatmap on the image tokens: objects that only cameras see
 
     # Geometry.
     # Where rays are sampled: finer near, where a metre is many pixels.
@@ -79,6 +80,9 @@ class ModelConfig:
         tokens = self.canvas_tokens[0] * self.canvas_tokens[1]
         self._require(0 < self.candidate_queries <= tokens, "candidate_queries", f"1 to {tokens} (the lidar tokens)")
         self._require(self.learned_queries >= 1, "learned_queries", "at least 1")
+        rows, columns = self.image_tokens
+        shown = self.cameras * rows * columns
+        self._require(0 < self.image_queries <= shown, "image_queries", f"1 to {shown} (the image tokens)")
         self._require(self.decoder_layers >= 1, "decoder_layers", "at least 1")
 
     def _require(self, right: bool, name: str, expected: str) -> None:
@@ -119,8 +123,19 @@ class ModelConfig:
 
     @property
     def queries(self) -> int:
-        """Learned and candidate queries together: rows of every output."""
-        return self.learned_queries + self.candidate_queries
+        """Learned ones, candidates of the lidar and candidates of the cameras: rows of every output, in that order."""
+        return self.learned_queries + self.candidate_queries + self.image_queries
+
+    def kind_of_query(self, row: int) -> str:
+        """Where the query behind a row of the outputs comes from, in words."""
+        if row < self.learned_queries:
+            return "a learned query"
+        return f"a {'lidar' if row < self.learned_queries + self.candidate_queries else 'camera'} candidate"
+
+    @property
+    def usual_focal_px(self) -> float:
+        """Focal length at which the depth that image tokens tell is the depth itself: a view of 80 degrees."""
+        return 0.6 * self.image_width
 
     @property
     def token_count(self) -> int:
@@ -173,8 +188,9 @@ TINY = ModelConfig(
     heads=6,
     mlp_ratio=4,
     decoder_layers=4,
-    learned_queries=80,
+    learned_queries=40,
     candidate_queries=120,
+    image_queries=40,
 )
 """For a car's computer with a GPU."""
 

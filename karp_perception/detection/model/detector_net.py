@@ -3,11 +3,12 @@
     images ──> ImageEncoder ──┐ tokens
                               ├──────────> decoder: queries x tokens ──> heads: class, box, variance
     canvas ──> LidarEncoder ──┤                 ^
-                              └─> heatmap ──> top-k candidates, beside the learned queries
+                              └─> heatmaps ──> top-k candidates, beside the learned queries
 
-Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap as in TransFusion (Bai et
-al., 2022). What a sensor did not deliver is masked, so one set of weights serves every subset. No NMS: every query
-stands for one object, or for none.
+Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap on lidar tokens as in
+TransFusion (Bai et al., 2022), and from one with depth on image tokens as in Far3D (Jiang et al., 2024). What a sensor
+did not deliver is masked, so one set of weights serves every subset. No NMS: every query stands for one object, or for
+none.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from karp_perception.detection.model.position import PositionEmbedding
 
 _VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of neighbouring candidates only the peak counts
 _PEAK_SHARPNESS = 20.0
+_LOG_DEPTH = (0.0, 4.5)  # 1 to 90 m
+_USUAL_DEPTH_M = 20.0
+_QUIET = 0.1  # of the usual first weights of what decoder layers add: queries begin as the tokens they come from
 _PRIOR = 0.01  # share of queries that are an object at the start of training (focal loss, Lin et al., 2017)
 _FIRST_SIZE_M = (3.0, 1.5, 1.6)  # length, width, height that an untrained head says
 
 
 @dataclass
 class Prediction:
-    """What the heads say of N queries, learned ones first, then candidates.
+    """What the heads say of N queries: learned ones first, then candidates of the lidar, then those of the cameras.
 
     Attributes:
         logits: (B, N, 10) of each class.
@@ -62,6 +66,9 @@ class Tokens:
         mask: (B, 1, 1, M) 0, or `MASKED` for tokens of a missing sensor.
         heatmap: (B, L, 10) logits: is the centre of an object of that class on this lidar token.
         candidates: (B, K) indices of the lidar tokens that became queries.
+        image_heatmap: (B, I, 10) logits: does this image token show the centre of an object of that class.
+        log_depth: (B, I) of what each image token shows, m at a focal length of `usual_focal_px`.
+        image_candidates: (B, J) indices of the image tokens that became queries.
     """
 
     memory: Tensor
@@ -69,6 +76,30 @@ class Tokens:
     mask: Tensor
     heatmap: Tensor
     candidates: Tensor
+    image_heatmap: Tensor
+    log_depth: Tensor
+    image_candidates: Tensor
+
+    @property
+    def image_memory(self) -> Tensor:
+        """(B, I, D) the cameras' part of `memory`."""
+        return self.memory[:, : self.log_depth.shape[1]]
+
+    @property
+    def lidar_memory(self) -> Tensor:
+        """(B, L, D) the lidar's."""
+        return self.memory[:, self.log_depth.shape[1] :]
+
+    def image_points(self, image_ray: Tensor, chosen: Tensor) -> Tensor:
+        """(B, J, 3) m: where the image tokens `chosen` (B, J) see what they show; rays as `PositionEmbedding` gives."""
+        start, along = gathered(image_ray, chosen).split(3, dim=-1)
+        depth = self.log_depth.gather(1, chosen).clamp(*_LOG_DEPTH).exp()
+        return start + along * depth.unsqueeze(-1)
+
+
+def gathered(rows: Tensor, index: Tensor) -> Tensor:
+    """(B, N, D), (B, K) -> (B, K, D): the rows that the index names."""
+    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
 
 
 class DecoderLayer(nn.Module):
@@ -121,11 +152,16 @@ class DetectorNet(nn.Module):
         self.heatmap = nn.Linear(config.width, CLASSES)
         self.learned = nn.Parameter(torch.zeros(config.learned_queries, config.width))
         self.candidate = nn.Linear(config.width, config.width)
+        self.image_heatmap = nn.Linear(config.width, CLASSES + 1)  # and the logarithm of depth
+        self.image_candidate = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
+        )
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.heads = Heads(config)
 
     def forward(self, images: Tensor, camera_present: Tensor, canvas: Tensor, lidar_present: Tensor,
-                image_position: Tensor, lidar_position: Tensor, reference_position: Tensor) -> Prediction:  # fmt: skip
+                image_position: Tensor, lidar_position: Tensor, reference_position: Tensor, image_ray: Tensor
+                ) -> Prediction:  # fmt: skip
         """Boxes of a batch.
 
         Args:
@@ -133,10 +169,10 @@ class DetectorNet(nn.Module):
             camera_present: (B, C) 1 or 0.
             canvas: (B, channels, X, Y); anything finite where there is no lidar.
             lidar_present: (B, 1) 1 or 0.
-            image_position, lidar_position, reference_position: see `PositionEmbedding.forward`.
+            image_position, lidar_position, reference_position, image_ray: see `PositionEmbedding.forward`.
         """
         tokens = self.encode(images, camera_present, canvas, lidar_present, image_position, lidar_position)
-        queries, position, reference, mask = self.queries(tokens, lidar_present, reference_position)
+        queries, position, reference, mask = self.queries(tokens, lidar_present, reference_position, image_ray)
         last = self.decode(tokens, queries, position, mask)[-1][0]
         prediction = self.heads(last, reference)
         prediction.logits = prediction.logits + mask[:, 0, 0, :, None]
@@ -157,39 +193,70 @@ class DetectorNet(nn.Module):
         camera_mask = ((1.0 - camera_present) * MASKED).unsqueeze(-1).expand(-1, -1, per_camera).flatten(1)
         lidar_mask = ((1.0 - lidar_present) * MASKED).expand(-1, lidar_tokens.shape[1])
         heatmap = self.heatmap(lidar_tokens)
+        said = self.image_heatmap(image_tokens)
+        image_heatmap, log_depth = said[..., :CLASSES], said[..., CLASSES]
+        shown = self._image_peaks(image_heatmap) + camera_mask
         return Tokens(
             memory=torch.cat([image_tokens, lidar_tokens], dim=1),
             position=torch.cat([image_position, lidar_position.expand_as(lidar_tokens)], dim=1),
             mask=torch.cat([camera_mask, lidar_mask], dim=1)[:, None, None, :],
             heatmap=heatmap,
             candidates=self._peaks(heatmap).topk(self.config.candidate_queries, dim=1).indices,
+            image_heatmap=image_heatmap,
+            log_depth=log_depth,
+            image_candidates=shown.topk(min(self.config.image_queries, shown.shape[1]), dim=1).indices,
         )
 
     def queries(
-        self, tokens: Tokens, lidar_present: Tensor, reference_position: Tensor
+        self, tokens: Tokens, lidar_present: Tensor, reference_position: Tensor, image_ray: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The queries of one frame: learned ones, then candidates.
+        """The queries of one frame: learned ones, candidates of the lidar, candidates of the cameras.
 
         Returns:
             features (B, N, D), position embeddings (B, N, D), reference points (B, N, 3) m and the mask
-            (B, 1, 1, N), which hides candidates where there is no lidar.
+            (B, 1, 1, N), which hides candidates of sensors that are not there.
         """
+        learned = self.config.learned_queries
+        place = torch.cat(
+            [reference_position[:, :learned], gathered(reference_position[:, learned:], tokens.candidates)], dim=1
+        )
+        return self.queries_at(tokens, lidar_present, place, image_ray)
+
+    def places(self, tokens: Tokens) -> Tensor:
+        """(B, Q + K, 3) m: reference points of the learned queries and of the lidar's candidates."""
+        points = self.position.reference_points().expand(len(tokens.candidates), -1, -1)
+        learned = self.config.learned_queries
+        return torch.cat([points[:, :learned], gathered(points[:, learned:], tokens.candidates)], dim=1)
+
+    def queries_at(
+        self, tokens: Tokens, lidar_present: Tensor, place: Tensor, image_ray: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `queries`, with the embeddings (B, Q + K, D) of `places`: training computes no others."""
         batch, count = tokens.candidates.shape
-        learned, width = self.learned.shape
-        chosen = tokens.candidates.unsqueeze(-1)
-        lidar_tokens = tokens.memory[:, -tokens.heatmap.shape[1] :]
-        found = self.candidate(lidar_tokens.gather(1, chosen.expand(-1, -1, width)))
-        features = torch.cat([self.learned.expand(batch, -1, -1), found], dim=1)
+        shown = tokens.image_candidates
+        features = [
+            self.learned.expand(batch, -1, -1),
+            self.candidate(gathered(tokens.lidar_memory, tokens.candidates)),
+            self.image_features(tokens, shown),
+        ]
+        image_position = gathered(tokens.position, shown)  # images come first
+        points = tokens.image_points(image_ray, shown).detach()
+        no_lidar = ((1.0 - lidar_present) * MASKED).expand(-1, count)
+        no_camera = tokens.mask[:, 0, 0].gather(1, shown)
+        mask = torch.cat([torch.zeros_like(no_lidar[:, :1]).expand(-1, len(self.learned)), no_lidar, no_camera], dim=1)
+        return (
+            torch.cat(features, dim=1),
+            torch.cat([place, image_position], dim=1),
+            torch.cat([self.places(tokens), points], dim=1),
+            mask[:, None, None, :],
+        )
 
-        candidate_position = reference_position[:, learned:].gather(1, chosen.expand(-1, -1, width))
-        position = torch.cat([reference_position[:, :learned], candidate_position], dim=1)
+    def image_features(self, tokens: Tokens, chosen: Tensor) -> Tensor:
+        """(B, J, D) of queries that begin as the image tokens `chosen` (B, J).
 
-        points = self.position.reference_points().expand(batch, -1, -1)
-        reference = torch.cat([points[:, :learned], points[:, learned:].gather(1, chosen.expand(-1, -1, 3))], dim=1)
-
-        hidden = ((1.0 - lidar_present) * MASKED).expand(-1, count)
-        mask = torch.cat([torch.zeros_like(hidden[:, :1]).expand(-1, learned), hidden], dim=1)
-        return features, position, reference, mask[:, None, None, :]
+        Which way an object faces is seen relative to the ray, so the ray has to be known.
+        """
+        return self.image_candidate(gathered(tokens.memory, chosen) + gathered(tokens.position, chosen))
 
     def decode(
         self, tokens: Tokens, queries: Tensor, position: Tensor, query_mask: Tensor
@@ -212,7 +279,7 @@ class DetectorNet(nn.Module):
         A row sums to 1 over the M tokens: C * T of the cameras, row by row, then those of the canvas.
         """
         tokens = self.encode(*inputs[:6])
-        queries, position, _, mask = self.queries(tokens, inputs[3], inputs[6])
+        queries, position, _, mask = self.queries(tokens, inputs[3], inputs[6], inputs[7])
         layers = self.decode(tokens, queries, position, mask)
         return torch.stack([weights.mean(dim=1) for _, weights in layers if weights is not None], dim=1)
 
@@ -247,6 +314,15 @@ class DetectorNet(nn.Module):
         peaks = (vehicles - _PEAK_SHARPNESS * (highest - vehicles)).flatten(2).transpose(1, 2)
         return torch.cat([peaks, heatmap[..., _VEHICLE_CLASSES:]], dim=-1).amax(dim=-1)
 
+    def _image_peaks(self, heatmap: Tensor) -> Tensor:
+        """(B, C * T, classes) logits -> (B, C * T): as `_peaks`, in each image; there all that is near is large."""
+        rows, columns = self.config.image_tokens
+        planes = CLASSES * (heatmap.shape[1] // (rows * columns))  # of a class and a camera each
+        images = heatmap.transpose(1, 2).reshape(len(heatmap), planes, rows, columns)
+        highest = functional.max_pool2d(images, 3, stride=1, padding=1)
+        peaks = images - _PEAK_SHARPNESS * (highest - images)
+        return peaks.reshape(len(heatmap), CLASSES, -1).amax(dim=1)
+
 
 def build(config: ModelConfig, seed: int = 0) -> DetectorNet:
     """An untrained network in evaluation mode; the same seed gives the same weights."""
@@ -267,6 +343,13 @@ def _initialise(net: DetectorNet) -> None:
     nn.init.normal_(net.learned, std=0.02)
     never = -math.log((1 - _PRIOR) / _PRIOR)
     nn.init.constant_(net.heatmap.bias, never)
+    nn.init.normal_(net.image_heatmap.weight, std=0.02)
+    nn.init.constant_(net.image_heatmap.bias[:CLASSES], never)
+    nn.init.constant_(net.image_heatmap.bias[CLASSES:], math.log(_USUAL_DEPTH_M))
+    for layer in net.layers:
+        for block in (layer.among_queries, layer.to_tokens):
+            nn.init.xavier_uniform_(block.attention.output.weight, gain=_QUIET)
+            nn.init.xavier_uniform_(block.mlp[-1].weight, gain=_QUIET)
     nn.init.constant_(net.heads.logits.bias, never)
     # Small last layers: the first boxes lie at their reference points and have a likely size.
     for last in (net.heads.box, net.heads.log_variance):

@@ -1,96 +1,154 @@
-"""What image tokens are told in training: which object they show, and how far away it is.
+"""What image tokens are taught directly: whose centre they show, and how far away it is.
 
-The queries alone teach images slowly: where there is a lidar it knows better, and where there is none a box has to be
-right before attention to the tokens that show it is worth anything. So each token also says class and depth by itself,
-as FCOS3D (Wang et al., 2021) and the auxiliary heads of Far3D (Jiang et al., 2024) do. Inference has no part of this.
+Queries alone teach images slowly: where there is a lidar it knows better, and where there is none a box has to be right
+before attention to the tokens that show it is worth anything. So each token says class and depth by itself, as in
+CenterNet (Zhou et al., 2019) and Far3D (Jiang et al., 2024); the best become queries.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from karp_perception.detection.model.config import CLASSES, ModelConfig
-from karp_perception.detection.model.losses import focal_loss
-from karp_perception.detection.model.matcher import Targets
+from karp_perception.detection.model.detector_net import Tokens
+from karp_perception.detection.model.losses import penalty_reduced_focal_loss
+from karp_perception.detection.model.matcher import Match, Targets
 
-_INNER = 0.6  # share of an object's box in the image whose tokens stand for it: the rim shows what is behind
+_INNER = 0.6  # share of an object's box in the image whose tokens tell its depth: the rim shows what is behind
 _NEAREST_M = 1.0  # depth of an object's middle
-_PRIOR = 0.01  # share of tokens that show something, at first
-_USUAL_DEPTH_M = 20.0
+_UNCLEAR = 0.3  # of a peak's height: how far around an object that need not be found nothing is asked for
+_NARROWEST = 0.5  # tokens: spread of a peak
 
 
-class ImageHints(nn.Module):
-    """Class and depth out of image tokens, with their loss."""
+@dataclass
+class Shown:
+    """Where the objects of a batch appear in its images.
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.head = nn.Linear(config.width, CLASSES + 1)
-        nn.init.zeros_(self.head.weight)
-        with torch.no_grad():
-            self.head.bias[:CLASSES] = -math.log((1 - _PRIOR) / _PRIOR)
-            self.head.bias[CLASSES] = math.log(_USUAL_DEPTH_M)
-
-    def forward(
-        self, tokens: Tensor, targets: Targets, calibration: tuple[Tensor, Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of class (focal) and depth (absolute error of its logarithm), both for each token that shows one.
-
-        Args:
-            tokens: (B, C * T, D) of all cameras.
-            targets: objects.
-            calibration: intrinsics (B, C, 3, 3), T_base_camera (B, C, 4, 4), camera_present (B, C).
-        """
-        intrinsics, T_base_camera, present = calibration
-        shown, depth = shown_objects(targets, intrinsics, T_base_camera, self.config)
-        there = present[..., None] > 0
-        found = (shown >= 0) & there
-        weight, label = (_of_shown(column, shown) for column in (targets.weight, targets.label))
-        said = self.head(tokens).float().unflatten(1, shown.shape[1:])
-        positive = functional.one_hot(label, CLASSES) * found[..., None]
-        counts = torch.where(found, weight, 1.0) * there
-        count = (weight * found).sum().clamp(min=1.0)
-        classes = focal_loss(said[..., :CLASSES], positive.float(), counts[..., None]) / count
-        error = (said[..., CLASSES] - depth.log()).abs()
-        return classes, (error * weight * found).sum() / count
-
-
-def shown_objects(
-    targets: Targets, intrinsics: Tensor, T_base_camera: Tensor, config: ModelConfig
-) -> tuple[Tensor, Tensor]:
-    """Which object each image token shows: the nearest of those in the inner part of whose box it lies.
-
-    Returns:
-        (B, C, T) number of the object, -1 for none, and the depth of its middle, m (1 for none).
+    Attributes:
+        middle: (B, C, G, 2) column and row of each object's middle, in tokens: whole numbers are the middles of tokens.
+        half: (B, C, G, 2) half the box around it, tokens.
+        depth: (B, C, G) m of its middle.
+        owner: (B, C, T) number of the object that each token shows, the nearest of those in the inner part of whose box
+            it lies; -1 for none.
     """
-    if targets.label.shape[1] == 0:
-        shape = (*intrinsics.shape[:2], math.prod(config.image_tokens))
-        return torch.full(shape, -1, device=intrinsics.device), torch.ones(shape, device=intrinsics.device)
+
+    middle: Tensor
+    half: Tensor
+    depth: Tensor
+    owner: Tensor
+
+    def centers(self, config: ModelConfig) -> tuple[Tensor, Tensor]:
+        """(B, C, G) the token that shows each object's middle, and whether one shows it and not something else."""
+        rows, columns = config.image_tokens
+        column, row = self.middle.round().long().unbind(-1)
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows) & (self.depth > _NEAREST_M)
+        token = torch.where(inside, row * columns + column, 0)
+        number = torch.arange(token.shape[-1], device=token.device)
+        return token, inside & (self.owner.gather(2, token) == number)
+
+
+def shown_objects(targets: Targets, intrinsics: Tensor, T_base_camera: Tensor, config: ModelConfig) -> Shown:
+    """Where objects appear, by calibration alone."""
+    batch, cameras = intrinsics.shape[:2]
+    count, device = targets.label.shape[1], intrinsics.device
+    rows, columns = config.image_tokens
+    if count == 0:
+        none = torch.zeros(batch, cameras, 0, 2, device=device)
+        owner = torch.full((batch, cameras, rows * columns), -1, device=device)
+        return Shown(none, none, none[..., 0], owner)
     points = torch.cat([targets.center[:, :, None], _corners(targets)], dim=2)
     low, high, depth = _boxes(points, intrinsics, T_base_camera)
-    middle, half = (low + high) / 2, (high - low) / 2
-    rows, columns = config.image_tokens
     stride = config.image_width / columns
+    middle, half = (low + high) / 2, (high - low) / 2
+    middle, half = (middle - (stride - 1) / 2) / stride, half / stride
     v, u = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    pixels = torch.stack([u.flatten(), v.flatten()], dim=-1).to(middle.device) * stride + (stride - 1) / 2
+    tokens = torch.stack([u.flatten(), v.flatten()], dim=-1).to(device)
     # An object is shown by the token that its middle lies on, however small it is.
-    reach = (_INNER * half).clamp(min=stride / 2)
-    inside = ((pixels - middle[..., None, :]).abs() <= reach[..., None, :]).all(dim=-1)
-    inside &= ((depth > _NEAREST_M) & targets.valid[:, None])[..., None]
-    away = torch.where(inside, depth[..., None], math.inf)
-    nearest, number = away.min(dim=2)
-    none = nearest.isinf()
-    return torch.where(none, -1, number), torch.where(none, 1.0, nearest)
+    reach = (_INNER * half).clamp(min=0.5)
+    inside = ((tokens - middle[..., None, :]).abs() <= reach[..., None, :]).all(dim=-1)
+    inside &= ((depth > _NEAREST_M) & (targets.shown > 0)[:, None])[..., None]
+    nearest, number = torch.where(inside, depth[..., None], math.inf).min(dim=2)
+    return Shown(middle, half, depth, torch.where(nearest.isinf(), -1, number))
 
 
-def _of_shown(column: Tensor, shown: Tensor) -> Tensor:
-    """(B, G) of objects -> (B, C, T) of the object that each token shows; anything where it shows none."""
-    spare = functional.pad(column, (0, 1))  # frames may be without objects
-    return spare.gather(1, shown.clamp(min=0).flatten(1)).view_as(shown)
+def heatmap_loss(tokens: Tokens, targets: Targets, shown: Shown, present: Tensor, config: ModelConfig) -> Tensor:
+    """Penalty-reduced focal loss of `Tokens.image_heatmap`; `present` (B, C) says which cameras are there."""
+    wanted, weight = heatmap_targets(targets, shown, config)
+    weight = weight * present[:, :, None, None]
+    logits = tokens.image_heatmap.float().unflatten(1, (present.shape[1], -1))
+    return penalty_reduced_focal_loss(logits, wanted, weight.expand_as(wanted))
+
+
+def heatmap_targets(targets: Targets, shown: Shown, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """What the heatmap should be, and what of it counts: (B, C, T, 10) each.
+
+    1 on the token that shows an object's middle, falling off around it as a normal distribution whose widths are a
+    sixth of the box's sides. Around what cameras show in part, or what is hidden by another object, nothing is asked.
+    """
+    rows, columns = config.image_tokens
+    batch, cameras, count, _ = shown.middle.shape
+    device = shown.middle.device
+    wanted = torch.zeros(batch, cameras, CLASSES, rows * columns, device=device)
+    weight = torch.ones_like(wanted)
+    if count:
+        sigma = (shown.half / 3).clamp(min=_NARROWEST)
+        dx = (torch.arange(columns, device=device) - shown.middle[..., :1]) / sigma[..., :1]
+        dy = (torch.arange(rows, device=device) - shown.middle[..., 1:]) / sigma[..., 1:]
+        bump = torch.exp(-0.5 * (dy[..., :, None] ** 2 + dx[..., None, :] ** 2)).flatten(-2).clamp(max=0.99)
+        token, found = shown.centers(config)
+        certain = found & (targets.shown > 0)[:, None]
+        frame, camera, number = torch.nonzero(certain, as_tuple=True)
+        bump[frame, camera, number, token[frame, camera, number]] = 1.0
+        there = (targets.valid[:, None] & (shown.depth > _NEAREST_M))[..., None]
+        channel = targets.label[:, None, :, None].expand_as(bump)
+        wanted.scatter_reduce_(2, channel, bump * (there & certain[..., None]), "amax")
+        unclear = (bump > _UNCLEAR) & there & ~certain[..., None]
+        weight.scatter_reduce_(2, channel, 1.0 - unclear.to(bump.dtype), "amin")
+    return wanted.transpose(2, 3), torch.where(wanted == 1, 1.0, weight).transpose(2, 3)
+
+
+def depth_loss(tokens: Tokens, targets: Targets, shown: Shown, calibration: tuple[Tensor, Tensor, Tensor],
+               config: ModelConfig) -> Tensor:  # fmt: skip
+    """Absolute error of the logarithm of depth, mean over the tokens that show an object."""
+    intrinsics, _, present = calibration
+    found = (shown.owner >= 0) & (present[..., None] > 0)
+    spare = functional.pad(shown.depth, (0, 1), value=1.0)  # there may be no objects at all
+    depth = spare.gather(2, shown.owner.clamp(min=0))
+    usual = intrinsics[..., 0, 0, None] / config.usual_focal_px
+    wanted = torch.where(found, depth / usual, 1.0).log()
+    error = (tokens.log_depth.float().unflatten(1, found.shape[1:]) - wanted).abs()
+    return (error * found).sum() / found.sum().clamp(min=1.0)
+
+
+def center_tokens(
+    targets: Targets, shown: Shown, present: Tensor, config: ModelConfig, jitter: Tensor
+) -> tuple[Tensor, Match]:
+    """For each object the image token at its middle, in the camera that shows it best.
+
+    Args:
+        targets: objects.
+        shown: where they appear.
+        present: (B, C) cameras that are there.
+        config: of the network.
+        jitter: (B, G, 2) tokens by which the middle is missed: the heatmap's peak often is the token next to it.
+
+    Returns:
+        (B, G) tokens, counted over all cameras (0 for objects without any), and the pairs of those that have one.
+    """
+    rows, columns = config.image_tokens
+    missed = Shown(shown.middle + jitter[:, None], shown.half, shown.depth, shown.owner)
+    token, found = missed.centers(config)
+    found = found & (present[..., None] > 0) & (targets.shown > 0)[:, None]
+    size = torch.where(found, shown.half.prod(dim=-1) + 1.0, 0.0)
+    largest, camera = size.max(dim=1)
+    index = camera * rows * columns + token.gather(1, camera[:, None])[:, 0]
+    frame, number = torch.nonzero(largest > 0, as_tuple=True)
+    return torch.where(largest > 0, index, 0), Match(frame, number, number)
 
 
 def _corners(targets: Targets) -> Tensor:

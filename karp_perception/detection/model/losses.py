@@ -134,8 +134,14 @@ def heatmap_loss(heatmap: Tensor, targets: Targets, lidar_present: Tensor, confi
     Around an object whose weight is 0 nothing is asked for. Frames without lidar do not count.
     """
     wanted, weight = heatmap_targets(targets, config)
-    weight = weight * lidar_present[:, :, None]
-    logits = heatmap.float()
+    return penalty_reduced_focal_loss(heatmap.float(), wanted, weight * lidar_present[:, :, None])
+
+
+def penalty_reduced_focal_loss(logits: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Of logits, where `wanted` is 1 at peaks and falls off around them, `weight` of each: all of one shape.
+
+    Divided by the number of peaks (CornerNet, Law and Deng, 2018).
+    """
     p = logits.sigmoid().clamp(_CERTAIN, 1 - _CERTAIN)
     peak = (wanted == 1).to(p.dtype)
     hit = peak * (1 - p) ** _PEAK_ALPHA * functional.logsigmoid(logits)

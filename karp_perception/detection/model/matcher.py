@@ -28,6 +28,7 @@ class Targets:
         velocity: (B, G, 2) m/s, zeros where unknown.
         velocity_known: (B, G) 1 or 0.
         weight: (B, G) 0..1; 0 for objects that are there but need not be found: too little of them can be seen.
+        shown: (B, G) the same, of those that cameras show well enough to be found without a lidar.
         valid: (B, G) bool, False for padding.
     """
 
@@ -38,6 +39,7 @@ class Targets:
     velocity: Tensor
     velocity_known: Tensor
     weight: Tensor
+    shown: Tensor
     valid: Tensor
 
     def to(self, device: torch.device | str) -> Targets:

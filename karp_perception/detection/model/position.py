@@ -49,7 +49,7 @@ class PositionEmbedding(nn.Module):
 
     def forward(
         self, intrinsics: Tensor, T_base_camera: Tensor, camera_present: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All embeddings for one calibration.
 
         Args:
@@ -59,24 +59,43 @@ class PositionEmbedding(nn.Module):
 
         Returns:
             image_position (B, C * T, D); lidar_position (1, L, D); reference_position (B, Q + L, D), in the order
-            of `reference_points`.
+            of `reference_points`; image_ray, see `image_tokens`.
         """
-        slopes = self._slopes(self.pixels.expand(*camera_present.shape, -1, 2), intrinsics)
-        image = self.ray_embedding(slopes, T_base_camera).flatten(1, 2)
+        image, ray = self.image_tokens(intrinsics, T_base_camera)
         points = self.reference_points()
-        place = self.place_embedding(points)
-        seen_from = self.seen_from(points, intrinsics, T_base_camera, camera_present)
-        learned = self.config.learned_queries
-        return image, place[learned:].unsqueeze(0), place.unsqueeze(0) + seen_from
+        lidar = self.place_embedding(self.candidates).unsqueeze(0)
+        return image, lidar, self.embedding_of(points.unsqueeze(0), intrinsics, T_base_camera, camera_present), ray
+
+    def image_tokens(self, intrinsics: Tensor, T_base_camera: Tensor) -> tuple[Tensor, Tensor]:
+        """Where image tokens look.
+
+        Returns:
+            embeddings (B, C * T, D), and (B, C * T, 6): m in `base_link`, where each token's ray starts, and how far it
+            gets for each metre of depth as image tokens tell it: depth at a focal length of `usual_focal_px`. (A camera
+            with twice the focal length shows everything as if it were at half its depth.)
+        """
+        shape = (*intrinsics.shape[:2], -1, 2)
+        slopes = self._slopes(self.pixels.expand(shape), intrinsics)
+        ones = torch.ones_like(slopes[..., :1])
+        along = torch.cat([slopes, ones], dim=-1) @ T_base_camera[..., :3, :3].transpose(-1, -2)
+        along = along * (intrinsics[..., 0, 0] / self.config.usual_focal_px)[..., None, None]
+        start = T_base_camera[..., None, :3, 3].expand_as(along)
+        rays = torch.cat([start, along], dim=-1).flatten(1, 2)
+        return self.ray_embedding(slopes, T_base_camera).flatten(1, 2), rays
+
+    def embedding_of(self, points: Tensor, intrinsics: Tensor, T_base_camera: Tensor, camera_present: Tensor) -> Tensor:
+        """(1 or B, N, 3) m in `base_link` -> (B, N, D) of queries there: their place, and the rays that see it."""
+        seen_from = self.seen_from(points.unsqueeze(1), intrinsics, T_base_camera, camera_present)
+        return self.place_embedding(points) + seen_from
 
     def place_embedding(self, points: Tensor) -> Tensor:
         """(..., 3) m in `base_link` -> (..., D) of their places in the bird's-eye plane."""
         return self.place_mlp(waves(points[..., :2] / self.config.position_scale_m, self.config.point_octaves))
 
     def seen_from(self, points: Tensor, intrinsics: Tensor, T_base_camera: Tensor, camera_present: Tensor) -> Tensor:
-        """(N, 3) or (B, 1, N, 3) m -> (B, N, D): mean embedding of the rays on which cameras see the points.
+        """(1 or B, 1, N, 3) m -> (B, N, D): mean embedding of the rays on which cameras see the points.
 
-        Zeros for points that no camera sees. A query's embedding is this and its place's.
+        Zeros for points that no camera sees.
         """
         slopes, seen = self._project(points, intrinsics, T_base_camera)
         seen = (seen * camera_present[:, :, None]).unsqueeze(-1)
@@ -99,7 +118,7 @@ class PositionEmbedding(nn.Module):
         return torch.stack([x / intrinsics[..., 0, 0, None], y], dim=-1)
 
     def _project(self, points: Tensor, intrinsics: Tensor, T_base_camera: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3) points in base -> their rays (B, C, N, 2) and whether they lie in the image, (B, C, N) 1 or 0."""
+        """(1 or B, 1, N, 3) points -> their rays (B, C, N, 2), and whether they lie in the image, (B, C, N) 1 or 0."""
         offset = points - T_base_camera[..., None, :3, 3]
         local = offset @ T_base_camera[..., :3, :3]
         depth = local[..., 2:]

@@ -36,10 +36,11 @@ class NetworkGraph(nn.Module):
         image_position: Tensor,
         lidar_position: Tensor,
         reference_position: Tensor,
+        image_ray: Tensor,
     ) -> tuple[Tensor, ...]:
         """Inputs as for `DetectorNet.forward`, outputs as in `Prediction`."""
         prediction = self.net(
-            images, camera_present, canvas, lidar_present, image_position, lidar_position, reference_position
+            images, camera_present, canvas, lidar_present, image_position, lidar_position, reference_position, image_ray
         )
         return tuple(getattr(prediction, name) for name in NETWORK_OUTPUTS)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NETWORK_OUTPUTS = ("logits", "center", "log_size", "direction", "velocity", "log_variance")
-POSITION_OUTPUTS = ("image_position", "lidar_position", "reference_position")
+POSITION_OUTPUTS = ("image_position", "lidar_position", "reference_position", "image_ray")
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,5 @@ def network_inputs(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "image_position": (1, config.cameras * rows * columns, config.width),
         "lidar_position": (1, nx * ny, config.width),
         "reference_position": (1, config.learned_queries + nx * ny, config.width),
+        "image_ray": (1, config.cameras * rows * columns, 6),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -139,6 +140,8 @@ def load(batches: Batches, workers: int) -> Iterator[Batch]:
 def _begin_reader(_: int) -> None:
     # Ctrl-C goes to the whole group; the trainer ends its readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Libraries' threads that still run when a process ends can abort it, which the trainer would take for a failure.
+    atexit.register(os._exit, 0)
     os.nice(_NICENESS)
     torch.set_num_threads(1)
     use_one_blas_thread()

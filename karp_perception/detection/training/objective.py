@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from karp_perception.detection.model import image_hints
 from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.denoising import Denoising, split
-from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens
-from karp_perception.detection.model.image_hints import ImageHints
+from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens, gathered
 from karp_perception.detection.model.losses import LossWeights, heatmap_loss, set_loss
 from karp_perception.detection.model.matcher import Match, MatchingCost, match
 from karp_perception.detection.training.batches import Batch
@@ -26,7 +26,7 @@ class ObjectiveSettings:
     matching: MatchingCost = MatchingCost()
     denoising_queries: int = 56
     denoising_weight: float = 1.0
-    image_weight: float = 0.5
+    depth_weight: float = 1.0  # per unit of the logarithm
     token_weight: float = 0.5
     token_jitter: float = 0.35  # standard deviation, tokens: the heatmap's peak often is the token next to the centre
 
@@ -38,30 +38,57 @@ class Objective(nn.Module):
         super().__init__()
         self.net, self.settings = net, settings
         self.denoising = Denoising(net.config, settings.denoising_queries)
-        self.image_hints = ImageHints(net.config)
 
     @property
     def config(self) -> ModelConfig:
         """Of the network."""
         return self.net.config
 
-    def forward(self, batch: Batch, seed: int, half: torch.dtype | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def forward(
+        self, batch: Batch, seed: int, half: torch.dtype | None = None, decoder: bool = True
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss and its parts.
 
         Args:
             batch: frames and objects.
             seed: of the denoising queries.
             half: type of matrix products and convolutions (bfloat16, float16), None for float32.
+            decoder: False: encoders alone learn, by what their tokens say themselves, in less than half the time.
         """
         net = self.net
         generator = torch.Generator().manual_seed(seed)
-        image_position, lidar_position, reference_position = net.position(*batch.calibration)
+        image_position, image_ray = net.position.image_tokens(batch.intrinsics, batch.T_base_camera)
+        lidar_position = net.position.place_embedding(net.position.candidates).unsqueeze(0)
+        parts: dict[str, Tensor] = {}
         with torch.autocast(batch.canvas.device.type, half, enabled=half is not None):
             tokens = net.encode(
                 batch.images, batch.camera_present, batch.canvas, batch.lidar_present, image_position, lidar_position
             )
-            features, position, reference, mask = net.queries(tokens, batch.lidar_present, reference_position)
+            taught = [
+                self._lidar_tokens_of_objects(tokens, batch, generator),
+                self._image_tokens_of_objects(tokens, batch, image_ray, parts, generator),
+            ]
+        for near, own, unjudged in taught:
+            # Tokens learn to say what they show before queries do: boxes converge in a fraction of the steps that the
+            # decoder alone needs, which has only ever the gradient of the queries that were matched.
+            of_tokens = set_loss(near, batch.targets, own, unjudged, self.settings.weights)
+            del of_tokens["label"]  # the heatmaps' business
+            _add(parts, {"tokens": torch.stack(list(of_tokens.values())).sum()}, self.settings.token_weight)
+        heat = heatmap_loss(tokens.heatmap, batch.targets, batch.lidar_present, net.config)
+        parts["heatmap"] = self.settings.weights.heatmap * heat
+        if decoder:
+            self._decoded(tokens, batch, image_ray, parts, generator, half)
+        return torch.stack(list(parts.values())).sum(), parts
+
+    def _decoded(self, tokens: Tokens, batch: Batch, image_ray: Tensor, parts: dict[str, Tensor],
+                 generator: torch.Generator, half: torch.dtype | None) -> None:  # fmt: skip
+        """Adds the losses of all layers' boxes to `parts`."""
+        net = self.net
+        place = net.position.embedding_of(net.places(tokens), *batch.calibration)
+        with torch.autocast(batch.canvas.device.type, half, enabled=half is not None):
+            features, position, reference, mask = net.queries_at(tokens, batch.lidar_present, place, image_ray)
             count = features.shape[1]
+            hidden_proper = (mask[:, 0, 0] < 0.5 * MASKED).expand(len(features), -1)
             noisy = self.denoising(batch.targets, net.position, batch.calibration, generator)
             if noisy is not None:
                 features = torch.cat([features, noisy.features.to(features.dtype)], dim=1)
@@ -71,9 +98,6 @@ class Objective(nn.Module):
                 mask = torch.cat([mask, hidden], dim=-1) + noisy.mask(count)
                 mask = mask.clamp(min=MASKED)
             layers = [net.heads(queries, reference) for queries, _ in net.decode(tokens, features, position, mask)]
-            near, own, unjudged = self._tokens_of_objects(tokens, batch, generator)
-        parts: dict[str, Tensor] = {}
-        hidden_proper = self._hidden(batch, count)
         for number, prediction in enumerate(layers):
             share = 1.0 if number == len(layers) - 1 else 0.5
             proper, denoised = split(prediction, count)
@@ -85,19 +109,8 @@ class Objective(nn.Module):
                 losses = set_loss(denoised, batch.targets, known, noisy.hidden, self.settings.weights)
                 total = torch.stack(list(losses.values())).sum()
                 _add(parts, {"denoising": self.settings.denoising_weight * total}, share)
-        # Tokens learn to say what stands on them before queries do: boxes converge in a fraction of the steps that the
-        # decoder alone needs, which has only ever the gradient of the queries that were matched.
-        of_tokens = set_loss(near, batch.targets, own, unjudged, self.settings.weights)
-        del of_tokens["label"]  # the heatmap's business
-        _add(parts, {"tokens": torch.stack(list(of_tokens.values())).sum()}, self.settings.token_weight)
-        image_tokens = tokens.memory[:, : image_position.shape[1]]
-        shown = torch.stack(self.image_hints(image_tokens.float(), batch.targets, batch.calibration))
-        parts["images"] = self.settings.image_weight * shown.sum()
-        heat = heatmap_loss(tokens.heatmap, batch.targets, batch.lidar_present, net.config)
-        parts["heatmap"] = self.settings.weights.heatmap * heat
-        return torch.stack(list(parts.values())).sum(), parts
 
-    def _tokens_of_objects(
+    def _lidar_tokens_of_objects(
         self, tokens: Tokens, batch: Batch, generator: torch.Generator
     ) -> tuple[Prediction, Match, Tensor]:
         """What the heads make of the lidar tokens at or beside the centres of the objects, (B, G) of them.
@@ -113,16 +126,24 @@ class Objective(nn.Module):
         inside = (row >= 0) & (row < nx) & (column >= 0) & (column < ny) & targets.valid
         inside &= batch.lidar_present > 0.5
         index = torch.where(inside, row * ny + column, 0)
-        lidar_tokens = tokens.memory[:, -nx * ny :]
-        features = net.candidate(lidar_tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, config.width)))
+        features = net.candidate(gathered(tokens.lidar_memory, index))
         prediction = net.heads(features, net.position.candidates[index])
         frame, number = torch.nonzero(inside, as_tuple=True)
         return prediction, Match(frame, number, number), torch.ones_like(inside)
 
-    def _hidden(self, batch: Batch, count: int) -> Tensor:
-        """(B, N) which of the queries proper are masked: candidates where there is no lidar."""
-        candidate = torch.arange(count, device=batch.canvas.device) >= self.config.learned_queries
-        return candidate[None, :] & (batch.lidar_present < 0.5)
+    def _image_tokens_of_objects(self, tokens: Tokens, batch: Batch, image_ray: Tensor, parts: dict[str, Tensor],
+                                 generator: torch.Generator) -> tuple[Prediction, Match, Tensor]:  # fmt: skip
+        """As `_lidar_tokens_of_objects`, of image tokens; adds the losses of their classes and depths to `parts`."""
+        net, config, targets = self.net, self.config, batch.targets
+        intrinsics, T_base_camera, present = batch.calibration
+        shown = image_hints.shown_objects(targets, intrinsics, T_base_camera, config)
+        heat = image_hints.heatmap_loss(tokens, targets, shown, present, config)
+        depth = image_hints.depth_loss(tokens, targets, shown, batch.calibration, config)
+        parts["images"] = self.settings.weights.heatmap * heat + self.settings.depth_weight * depth
+        jitter = self.settings.token_jitter * torch.randn((*targets.label.shape, 2), generator=generator)
+        index, own = image_hints.center_tokens(targets, shown, present, config, jitter.to(present.device))
+        reference = tokens.image_points(image_ray, index).detach()
+        return net.heads(net.image_features(tokens, index), reference), own, torch.ones_like(targets.valid)
 
 
 def _add(parts: dict[str, Tensor], losses: Mapping[str, Tensor], share: float) -> None:

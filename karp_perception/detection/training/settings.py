@@ -15,6 +15,13 @@ class TrainSettings(Settings):
     """What a training depends on. The same settings and number of processes give the same losses."""
 
     steps: int = setting(20_000, "of the optimizer", low=1, high=100_000_000)
+    encoder_share: float = setting(
+        0.3,
+        "share of the steps, the first ones, in which encoders learn alone, by what their tokens say, in about half "
+        "the time; none with weights to start from",
+        low=0.0,
+        high=1.0,
+    )
     batch_size: int = setting(8, "frames a step and process", low=1, high=4096)
     learning_rate: float = setting(
         4e-4, "highest; reached after the warm-up, then falling as a cosine", low=0.0, high=1.0
@@ -29,7 +36,7 @@ class TrainSettings(Settings):
     seed: int = setting(1, "of first weights, places, augmentation and noise", low=0, high=999_999)
     workers: int = setting(2, "processes that make batches", low=0, high=256)
     half: str = setting("auto", "16-bit arithmetic", choices=("auto", "bfloat16", "off"))
-    echo: int = setting(4, "samples drawn for each frame of the world that is made", low=1, high=1000)
+    echo: int = setting(8, "samples drawn for each frame of the world that is made", low=1, high=1000)
     pool: int = setting(400, "frames of the world that each process keeps to draw from", low=1, high=1_000_000)
     augment: bool = setting(True, "change frames at random, and leave sensors out")
     save_every: float = setting(120.0, "between two checkpoints", unit="s", low=1.0, high=86_400.0)

@@ -29,8 +29,14 @@ class Findable:
     beyond_m: float = 1.0  # outside the canvas
 
 
-def target_weights(frame: LabelledFrame, config: ModelConfig, findable: Findable = Findable()) -> np.ndarray:
-    """(N,) weight of each label: 1 to be found, 0 may be found, NaN for what no sensor that is there shows.
+def target_weights(
+    frame: LabelledFrame, config: ModelConfig, findable: Findable = Findable()
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each label asks for.
+
+    Returns:
+        (N,) weight of each label: 1 to be found, 0 may be found, NaN for what no sensor that is there shows; and (N,)
+        the same weights where cameras show enough of it, 0 elsewhere.
 
     Labels of a network's making weigh as much as they are believed. Labels of no class of ours may be found.
     """
@@ -46,17 +52,19 @@ def target_weights(frame: LabelledFrame, config: ModelConfig, findable: Findable
     seen = seen_by_cameras(frame) & (np.hypot(x, y) < findable.camera_range_m)
     if frame.visibility is None and has_lidar(frame.sensors):
         perhaps |= seen & (frame.points_inside >= findable.few_points)
-        sure |= seen & (frame.points_inside >= findable.points)
+        shown = seen & (frame.points_inside >= findable.points)
     elif frame.visibility is None:
-        sure |= seen  # who labelled the images saw it there
+        shown = seen  # who labelled the images saw it there
     else:
         # What a lidar hit that is not there any more does not show how much of an object cameras see.
-        sure |= seen & (frame.visibility >= findable.visibility)
+        shown = seen & (frame.visibility >= findable.visibility)
         perhaps |= seen & (frame.visibility >= findable.little_visibility)
+    sure |= shown
     weight = np.where(sure, 1.0, np.where(perhaps, 0.0, np.nan))
     if frame.weight is not None:
         weight = np.where(weight == 1.0, frame.weight, weight)
-    return np.where(labels.label < 0, np.minimum(weight, 0.0), weight)
+    weight = np.where(labels.label < 0, np.minimum(weight, 0.0), weight)
+    return weight, np.where(shown, weight, 0.0)
 
 
 def seen_by_cameras(frame: LabelledFrame) -> np.ndarray:
@@ -75,7 +83,7 @@ def seen_by_cameras(frame: LabelledFrame) -> np.ndarray:
 
 def target_arrays(frame: LabelledFrame, config: ModelConfig, findable: Findable = Findable()) -> dict[str, np.ndarray]:
     """Columns of `matcher.Targets` for the labels of one frame that a sensor shows, as arrays."""
-    weight = target_weights(frame, config, findable)
+    weight, shown = target_weights(frame, config, findable)
     rows = np.flatnonzero(~np.isnan(weight))
     labels = frame.labels[rows]
     known = np.isfinite(labels.velocity).all(axis=1)
@@ -87,6 +95,7 @@ def target_arrays(frame: LabelledFrame, config: ModelConfig, findable: Findable 
         "velocity": np.where(known[:, None], labels.velocity, 0.0).astype(np.float32),
         "velocity_known": known.astype(np.float32),
         "weight": weight[rows].astype(np.float32),
+        "shown": shown[rows].astype(np.float32),
     }
 
 

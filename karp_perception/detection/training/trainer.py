@@ -154,6 +154,7 @@ class _Run:
             self.parallel = nn.parallel.DistributedDataParallel(self.objective, find_unused_parameters=True)
         self.half = _half_type(settings, ranks.device)
         self.init, self.freeze = init, tuple(freeze)
+        self.encoder_steps = round(settings.encoder_share * settings.steps) if init is None else 0
 
     @property
     def weights(self) -> Path:
@@ -217,7 +218,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, parts = self.parallel(batch, step * self.ranks.count + self.ranks.rank, self.half)
+        seed = step * self.ranks.count + self.ranks.rank
+        loss, parts = self.parallel(batch, seed, self.half, step >= self.encoder_steps)
         _require_finite(step, "loss", loss)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)

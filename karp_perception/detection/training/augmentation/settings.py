@@ -82,8 +82,8 @@ class CalibrationSettings(Settings):
 class PasteSettings(Settings):
     """Objects of other frames."""
 
-    share: float = _share(0.6, "share of frames that objects are pasted into")
-    most: int = setting(5, "largest number of objects in a frame", low=1, high=50)
+    share: float = _share(0.75, "share of frames that objects are pasted into")
+    most: int = setting(9, "largest number of objects in a frame", low=1, high=50)
     tries: int = setting(3, "places that are tried for an object", low=1, high=20)
     gap: float = setting(0.35, "smallest gap to any other box", unit="m", low=0.0, high=5.0)
     least_seen: float = _share(0.5, "share of an object's points, and of its pixels, that nothing may hide")
