@@ -34,7 +34,7 @@ class ModelConfig:
 
     # Lidar canvas, in `base_link`.
     cell_m: float = 0.4  # a pedestrian covers one to two cells, a car's width five
-    x_range_m: tuple[float, float] = (-28.8, 48.0)  # more ahead than behind: what is ahead is reached sooner
+    x_range_m: tuple[float, float] = (-41.6, 48.0)  # more ahead than behind: what is ahead is reached sooner
     y_range_m: tuple[float, float] = (-38.4, 38.4)
     # Above ground: road, kerb, wheel, bonnet, shoulder, roof, van, lorry.
     height_edges_m: tuple[float, ...] = (-0.3, 0.15, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.5)

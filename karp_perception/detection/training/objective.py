@@ -24,8 +24,8 @@ class ObjectiveSettings:
 
     weights: LossWeights = LossWeights()
     matching: MatchingCost = MatchingCost()
-    denoising_queries: int = 56
-    denoising_weight: float = 1.0
+    denoising_queries: int = 32
+    denoising_weight: float = 0.5
     depth_weight: float = 1.0  # per unit of the logarithm
     token_weight: float = 0.5
     token_jitter: float = 0.35  # standard deviation, tokens: the heatmap's peak often is the token next to the centre
