@@ -139,6 +139,29 @@ def realism(
         Console().print(table(name, rows))
 
 
+@app.command()
+def prediction(
+    seed: Annotated[int, typer.Option(min=0, help="Of the held-out drives; training never sees them.")] = 0,
+    drives: Annotated[int, typer.Option(min=1, help="Drives of 15 s, of families drawn evenly.")] = 40,
+    families: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--family", help="Kind of place; may be repeated. All of them by default."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Shipped predictor, a file, or none: manoeuvres alone.")] = "predictor",
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures into this file.")] = None,  # noqa: UP045
+) -> None:
+    """Predicted paths against what happened in held-out drives: minADE, minFDE, misses, beside going straight on."""
+    from rich.console import Console
+
+    from karp_perception.evaluation.prediction_run import evaluate_prediction, prediction_tables
+    from karp_perception.world.dataset import families_of
+
+    with ProgressBar("driving") as progress:
+        content = evaluate_prediction(seed, drives, families_of(families), model, json_file, progress)
+    for table in prediction_tables(content):
+        Console().print(table)
+
+
 def _evaluate(source: Source, options: DetectorOptions, cameras: int = 0, **also: Any) -> None:
     """Run, and print the tables; `also` goes to EvaluationOptions."""
     from rich.console import Console

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
 WORLD = "world"
 _PSEUDO = "pseudo:"
+_PREDICTOR, _MANOEUVRES = "predictor", "manoeuvres"
+_FITTED_DRIVES = 40  # to which manoeuvres are fitted, unless a number is set: a table needs less than a network
 _SMOOTHING = 0.98  # of the loss that is shown
 
 
 def train(
-    config: Annotated[str, typer.Option(help="nano, tiny, or a JSON file with the fields of ModelConfig.")] = "nano",
+    config: Annotated[
+        str,
+        typer.Option(
+            help="nano, tiny, or a JSON file with the fields of ModelConfig; predictor: of paths of tracked objects; "
+            "manoeuvres: the table beside it."
+        ),
+    ] = "nano",
     out: Annotated[Optional[Path], typer.Option(help="Folder; runs/train/CONFIG by default.")] = None,  # noqa: UP045
     data: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -56,6 +64,11 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
+    if config in (_PREDICTOR, _MANOEUVRES):
+        given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+        rest = {"--data": data, "--init": init, "--freeze": freeze, "--workers": workers}
+        _train_prediction(config, out, settings, given, [name for name, value in rest.items() if value is not None])
+        return
     chosen = TrainSettings() if settings is None else TrainSettings.from_yaml(settings)
     given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "workers": workers}
     chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
@@ -74,6 +87,34 @@ def train(
         weights = run(network, samples, out, chosen, init=start, freeze=freeze or (), progress=tell)
     if not quiet:
         print(f"written: {weights}; `karp evaluate world --model {weights}` says how good it is")
+
+
+def _train_prediction(
+    config: str, out: Path | None, settings: Path | None, given: dict[str, Any], unused: list[str]
+) -> None:
+    """A predictor, or the table of manoeuvres; both learn from drives through the world."""
+    from karp_perception.prediction.training.manoeuvre_fit import fit_to_world, write_manoeuvres
+    from karp_perception.prediction.training.settings import PredictorTrainSettings
+    from karp_perception.prediction.training.trainer import train as run
+
+    if unused:
+        raise ConfigurationError(f"--config {config}: it learns from the world, without {', '.join(unused)}")
+    usual = PredictorTrainSettings(drives=_FITTED_DRIVES) if config == _MANOEUVRES else PredictorTrainSettings()
+    chosen = usual if settings is None else PredictorTrainSettings.from_yaml(settings)
+    chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
+    out = out or Path("runs") / "train" / config
+    with _TrainingBar(False) as bar:
+        if config == _MANOEUVRES:
+            table = fit_to_world(chosen.drives, chosen.seed, bar.making)
+        else:
+            weights = run(out, chosen, progress=lambda p: bar.update(p.step, p.steps, p.loss), making=bar.making)
+    if config == _MANOEUVRES:
+        out.mkdir(parents=True, exist_ok=True)
+        weights = out / "manoeuvres.yaml"
+        drives = f"{chosen.drives} drives and their mirror images, seed {chosen.seed}"
+        origin = f"Fitted by `karp train --config manoeuvres` to {drives}."
+        write_manoeuvres(table, weights, origin)
+    print(f"written: {weights}; `karp evaluate prediction` says how good what is shipped is")
 
 
 def model_config(name: str) -> ModelConfig:
@@ -152,6 +193,10 @@ class _TrainingBar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def making(self, done: int, count: int) -> None:
+        """So many drives are made, of so many."""
+        self._bar.update(self._task, completed=done, total=count, description="making drives")
 
     def update(self, step: int, steps: int, loss: float) -> None:
         """After a step."""

@@ -1,0 +1,157 @@
+"""The predictor: what is known of lanes, and of the last seconds, makes the paths of tracked objects better."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from karp_perception.core import EgoState, Objects, Route, Vehicle
+from karp_perception.core.errors import ConfigurationError
+from karp_perception.core.geometry import invert_pose, wrap_angle, yaw_of
+from karp_perception.core.resources import resource
+from karp_perception.prediction.history import History
+from karp_perception.prediction.kinematic import kinematic_paths
+from karp_perception.prediction.lanes import Lanes
+from karp_perception.prediction.network import PredictorNetwork
+from karp_perception.prediction.rollout import dense_paths, segments
+from karp_perception.prediction.settings import PredictionSettings
+from karp_perception.prediction.state import MotionState, is_movable
+from karp_perception.prediction.tokens import LanePieces, tokens_of
+
+_log = logging.getLogger(__name__)
+_EGO_ID = 0
+_NONE = "none"
+_SUFFIX = ".safetensors"
+
+
+class Predictor:
+    """Objects with the tracker's paths in, the same objects with better ones out.
+
+    What moves and has a class gets the network's paths; a vehicle on a known lane that the network leaves out gets
+    manoeuvres along it; everything else keeps what the tracker said. Not thread-safe: moments go through in order.
+
+    Args:
+        settings: how far, how finely, by what.
+        vehicle: its own footprint, which others see.
+    """
+
+    def __init__(self, settings: PredictionSettings = PredictionSettings(), vehicle: Vehicle = Vehicle()) -> None:
+        self.settings, self.vehicle = settings, vehicle
+        self.network = open_network(settings.network)
+        self._history = History()
+        self._route: Route | None = None
+        self._lanes: tuple[Lanes, LanePieces] | None = None
+
+    def reset(self) -> None:
+        """Forget what was: the objects' frame or ids are others now."""
+        self._history.clear()
+
+    def step(self, stamp_ns: int, objects: Objects, ego: EgoState, route: Route | None = None) -> Objects:
+        """One moment.
+
+        Args:
+            stamp_ns: of the objects, ns; the history starts anew where it does not rise.
+            objects: in `base_link`, with the tracker's paths.
+            ego: where `base_link` is in `odom`, and how it moves.
+            route: a lane that is known, in `odom`.
+        """
+        state, size = self._all(objects, ego)
+        ids = np.r_[_EGO_ID, objects.track_id]
+        self._history.add(stamp_ns * 1e-9, ids, state)
+        if len(objects) == 0:
+            return objects
+        past = self._history.past(ids)
+        state = replace(state, turn_rate=past.turn_rate(state))
+        lanes = self._known_lanes(route)
+        joined = np.full(len(state), -1) if lanes is None else lanes[0].joined(state)
+        moving = is_movable(state.label) & (state.speed > self.settings.slowest)
+        moving[0] = False
+        learnt = self._nearest(np.flatnonzero(moving), state) if self.network else np.zeros(0, int)
+        along = np.setdiff1d(np.flatnonzero(moving & (joined >= 0)), learnt)
+        if len(learnt) == 0 and len(along) == 0:
+            return objects
+        found = []
+        if len(along):
+            found.append((along, *kinematic_paths(state.take(along), self.settings, lanes and lanes[0])))
+        if self.network and len(learnt):
+            tokens = tokens_of(learnt, state, past, size, ids == _EGO_ID, lanes and lanes[1])
+            controls = self.network.run(tokens)
+            chosen = state.take(learnt)
+            knots = controls.knots(chosen, segments(self.settings))
+            found.append((learnt, dense_paths(chosen, knots, self.settings), controls.probability))
+        return _with_paths(objects, found, ego, self.settings)
+
+    def _all(self, objects: Objects, ego: EgoState) -> tuple[MotionState, np.ndarray]:
+        """The vehicle itself (row 0) and the objects, in `odom`, and their sizes."""
+        turn, vehicle = ego.T_odom_base[:2, :2], self.vehicle
+        yaw, boxes = yaw_of(ego.T_odom_base), objects.boxes
+        middle = np.array([0.5 * (vehicle.front - vehicle.rear), 0.0])
+        position = np.vstack([middle, boxes.center[:, :2]]) @ turn.T + ego.T_odom_base[:2, 3]
+        velocity = np.vstack([ego.velocity, np.nan_to_num(boxes.velocity)]) @ turn.T
+        state = MotionState.moving(position, np.r_[0.0, boxes.yaw] + yaw, velocity, np.r_[0, boxes.label])
+        size = np.vstack([(vehicle.front + vehicle.rear, vehicle.width, vehicle.height), boxes.size])
+        return state, size
+
+    def _known_lanes(self, route: Route | None) -> tuple[Lanes, LanePieces] | None:
+        if route is not self._route:
+            self._route = route
+            lanes = None if route is None else Lanes.of([route.points])
+            self._lanes = None if lanes is None or len(lanes) == 0 else (lanes, LanePieces.of(lanes))
+        return self._lanes
+
+    def _nearest(self, rows: np.ndarray, state: MotionState) -> np.ndarray:
+        away = np.hypot(*(state.position[rows] - state.position[0]).T)
+        return np.sort(rows[np.argsort(away, kind="stable")[: self.settings.most]])
+
+
+def open_network(name: str) -> PredictorNetwork | None:
+    """The network of a shipped name or a file; None for `none`, and, with a line in the log, where a shipped name has
+    no weights. Raises ConfigurationError for a file that cannot be used."""
+    if name == _NONE:
+        return None
+    if name.endswith(_SUFFIX):
+        from pathlib import Path
+
+        return PredictorNetwork.from_file(Path(name).expanduser())
+    try:
+        file = resource("models", name + _SUFFIX)
+    except ConfigurationError as error:
+        _log.warning("paths come from manoeuvres alone: %s", error)
+        return None
+    return PredictorNetwork.from_file(file)
+
+
+def _with_paths(
+    objects: Objects,
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    ego: EgoState,
+    settings: PredictionSettings,
+) -> Objects:
+    """`objects` with paths (in `odom`) of some rows, counted with the vehicle as row 0."""
+    n, most = len(objects), max(paths.shape[1] for _, paths, _ in found)
+    count, step = settings.count, settings.step
+    kept = objects.predicted
+    fits = kept.shape[2] == count and abs(objects.prediction_step - step) < 1e-9
+    if not fits:
+        raise ConfigurationError(
+            f"prediction: the tracker's paths have {kept.shape[2]} points every {objects.prediction_step} s, expected "
+            f"{count} every {step} s; give both the same settings"
+        )
+    most = max(most, kept.shape[1])
+    predicted, probability = np.empty((n, most, count, 3)), np.zeros((n, most))
+    predicted[:, : kept.shape[1]] = kept
+    # A path that nobody takes lies on the first one.
+    predicted[:, kept.shape[1] :] = kept[:, :1]
+    probability[:, : kept.shape[1]] = objects.predicted_probability
+    T, turn = invert_pose(ego.T_odom_base), yaw_of(ego.T_odom_base)
+    for rows, paths, p in found:
+        here = paths[..., :2] @ T[:2, :2].T + T[:2, 3]
+        k = paths.shape[1]
+        predicted[rows - 1, :k, :, :2] = here
+        predicted[rows - 1, :k, :, 2] = wrap_angle(paths[..., 2] - turn)
+        predicted[rows - 1, k:] = predicted[rows - 1, :1]
+        probability[rows - 1] = 0.0
+        probability[rows - 1, :k] = p
+    return replace(objects, predicted=predicted, predicted_probability=probability)
