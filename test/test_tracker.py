@@ -64,7 +64,10 @@ def test_estimation_errors_are_as_large_as_stated() -> None:
     velocity *= np.maximum(1.0, 4.0 / np.linalg.norm(velocity, axis=1))[:, None]
     for k in range(40):
         measured = place + rng.normal(0, settings.detection_deviation, (cars, 2))
+        # They point where they go, as exactly as the filter takes them to.
+        slip = settings.motion.sideways / np.linalg.norm(velocity, axis=1)
         heading = np.arctan2(velocity[:, 1], velocity[:, 0])
+        heading += rng.normal(0, np.hypot(slip, settings.detection_yaw_deviation), cars)
         objects = step(tracker, k, detections(list(zip(*measured.T, heading, strict=True))))
         truth = np.column_stack([place, velocity])
         acceleration = rng.normal(0, settings.motion.vehicle_acceleration, (cars, 2))

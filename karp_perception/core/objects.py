@@ -29,6 +29,7 @@ class Objects:
         predicted_probability: (N, K), summing to 1 for each object where K > 0.
         prediction_step: s between two points of a path.
         obstacle_index: (N,) row of the geometric obstacle that updated the track in this frame, -1 for none.
+        detection_index: (N,) row of the detection that did, -1 for none.
     """
 
     boxes: Boxes
@@ -40,6 +41,7 @@ class Objects:
     predicted_probability: np.ndarray
     prediction_step: float = 0.1
     obstacle_index: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    detection_index: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -52,9 +54,10 @@ class Objects:
         set_field(self, "predicted", predicted)
         probability = as_array("Objects.predicted_probability", self.predicted_probability, (n, predicted.shape[1]))
         set_field(self, "predicted_probability", probability)
-        if len(self.obstacle_index) == 0 and n:
-            set_field(self, "obstacle_index", np.full(n, -1))
-        set_field(self, "obstacle_index", as_array("Objects.obstacle_index", self.obstacle_index, (n,), np.int64))
+        for name in ("obstacle_index", "detection_index"):
+            index = getattr(self, name)
+            index = np.full(n, -1) if len(index) == 0 else index
+            set_field(self, name, as_array(f"Objects.{name}", index, (n,), np.int64))
         if n and (len(np.unique(self.track_id)) < n or self.track_id.min() <= 0):
             raise InvalidInput("Objects.track_id", "positive and different ids", self.track_id.tolist())
         if not np.isfinite(self.boxes.velocity).all():

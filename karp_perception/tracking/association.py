@@ -8,6 +8,7 @@ is each face that looks at the sensor, or both ends of a side seen from beside.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -16,6 +17,12 @@ from scipy.sparse.csgraph import connected_components
 
 from karp_perception.core import Boxes
 
+if TYPE_CHECKING:
+    from karp_perception.tracking.motion import Motion
+    from karp_perception.tracking.tracker_settings import TrackerSettings
+
+_FEW = 150
+"""Up to so many pairs one matrix is faster than groups."""
 _GAP = 1.0
 """How much longer than what is seen a thing with hidden ends may well be, m."""
 
@@ -49,6 +56,11 @@ class Pairs:
     def take(self, rows: np.ndarray) -> Pairs:
         """Those pairs alone."""
         return Pairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def joined(self, other: Pairs) -> Pairs:
+        """These pairs and then those of `other`."""
+        names = self.__dataclass_fields__
+        return Pairs(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 def visible_pairs(
@@ -124,6 +136,25 @@ def _overlap(apart: np.ndarray, extent: np.ndarray, expected: np.ndarray) -> np.
     return common / np.minimum(extent.prod(axis=1), expected.prod(axis=1))
 
 
+def cost(
+    motion: Motion, pairs: Pairs, slack: np.ndarray, expected: Boxes, settings: TrackerSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """What it costs to take each of P pairs, and (P,) the log-likelihood of its position; less is better.
+
+    The Mahalanobis distance decides, with `slack` (P or 1, 2, 2) m² added to the noise; no common area and another size
+    cost more. `expected` are the tracks as boxes.
+    """
+    noise = pairs.noise + slack
+    likelihood = motion.log_likelihood(pairs.track, pairs.position, noise)
+    # An end that is none makes the noise wide, not the match less likely: as dense as for a well seen face.
+    width = (noise[:, 0, 0] * noise[:, 1, 1] - noise[:, 0, 1] ** 2) / settings.face_deviation**4
+    likelihood = likelihood + 0.5 * np.log(np.maximum(width, 1.0))
+    area = expected.size[pairs.track, 0] * expected.size[pairs.track, 1]
+    apart = settings.overlap_weight * (1 - np.minimum(pairs.overlap, 1.0))
+    unlike = settings.size_weight * np.abs(np.log(pairs.extent[:, 0] * pairs.extent[:, 1] / area))
+    return apart + unlike - likelihood, likelihood
+
+
 def assign(track: np.ndarray, box: np.ndarray, cost: np.ndarray, miss: float) -> np.ndarray:
     """Pairs that are taken: each track and each box at most once, the sum of costs and of `miss` a lone track least.
 
@@ -141,6 +172,8 @@ def assign(track: np.ndarray, box: np.ndarray, cost: np.ndarray, miss: float) ->
     if len(candidates) == 0:
         return candidates
     track, box, cost = track[candidates], box[candidates], cost[candidates]
+    if len(candidates) <= _FEW:
+        return candidates[_cheapest(_rank(track), _rank(box), cost, miss)]
     tracks, boxes = int(track.max()) + 1, int(box.max()) + 1
     graph = coo_matrix((np.ones(len(track)), (track, tracks + box)), shape=(tracks + boxes, tracks + boxes))
     group = connected_components(graph, directed=False)[1][track]
@@ -151,17 +184,26 @@ def assign(track: np.ndarray, box: np.ndarray, cost: np.ndarray, miss: float) ->
     track, box = _rank_in_group(track, group), _rank_in_group(box, group)
     for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
         rows = order[start : start + size]
-        i, j = track[rows], box[rows]
-        here, there = int(i.max()) + 1, int(j.max()) + 1
-        pair = np.full((here, there), -1)
-        pair[i, j] = rows
-        matrix = np.full((here, there + here), float(miss))
-        matrix[i, j] = cost[rows]
-        chosen_i, chosen_j = linear_sum_assignment(matrix)
-        real = chosen_j < there
-        chosen = pair[chosen_i[real], chosen_j[real]]
-        taken.append(chosen[chosen >= 0])
+        taken.append(rows[_cheapest(track[rows], box[rows], cost[rows], miss)])
     return np.sort(candidates[np.concatenate(taken)])
+
+
+def _cheapest(track: np.ndarray, box: np.ndarray, cost: np.ndarray, miss: float) -> np.ndarray:
+    """Sorted rows of the pairs that are taken, for tracks and boxes that are numbered from 0."""
+    here, there = int(track.max()) + 1, int(box.max()) + 1
+    pair = np.full((here, there + here), -1)
+    pair[track, box] = np.arange(len(track))
+    matrix = np.full((here, there + here), float(miss))
+    matrix[track, box] = cost
+    chosen = pair[linear_sum_assignment(matrix)]
+    return np.sort(chosen[chosen >= 0])
+
+
+def _rank(item: np.ndarray) -> np.ndarray:
+    """(P,) number of each item among the different items, from 0."""
+    place = np.zeros(int(item.max()) + 1, np.int64)
+    place[item] = 1
+    return (np.cumsum(place) - 1)[item]
 
 
 def _rank_in_group(item: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -44,11 +44,23 @@ def update(
     cross = covariance @ observation.T
     innovation = measured - mean @ observation.T
     innovation_covariance = observation @ cross + noise
-    gain = np.swapaxes(np.linalg.solve(innovation_covariance, np.swapaxes(cross, 1, 2)), 1, 2)
+    gain = cross @ inverse(innovation_covariance)
     keep = np.eye(mean.shape[1]) - gain @ observation
     joined = keep @ covariance @ np.swapaxes(keep, 1, 2) + gain @ noise @ np.swapaxes(gain, 1, 2)
     new_mean = mean + (gain @ innovation[:, :, None])[:, :, 0]
     return new_mean, joined, log_density(innovation, innovation_covariance)
+
+
+def inverse(covariance: np.ndarray) -> np.ndarray:
+    """(N, M, M) inverses of positive definite matrices; in closed form for M = 2, which is most of them."""
+    if covariance.shape[1] != 2:
+        return np.linalg.inv(covariance)
+    a, b, d = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+    inverted = np.empty_like(covariance)
+    determinant = a * d - b * b
+    inverted[:, 0, 0], inverted[:, 1, 1] = d / determinant, a / determinant
+    inverted[:, 0, 1] = inverted[:, 1, 0] = -b / determinant
+    return inverted
 
 
 def log_density(deviation: np.ndarray, covariance: np.ndarray) -> np.ndarray:

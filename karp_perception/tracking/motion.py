@@ -1,9 +1,14 @@
-"""How tracked things move: two hypotheses a track, "it stands" and "it moves at constant velocity".
+"""How tracked things move: two hypotheses a track, "it stands" and "it moves as its class does".
 
 Most of what a lidar sees stands, and its measured boxes jitter. A single filter with a birth speed wide enough for
 oncoming traffic turns that jitter into speeds; one with a narrow birth speed is late for real traffic. So each track
-carries a position-only filter and a constant-velocity filter, and the odds between them, from how well each foretold
-the measurements: an interacting multiple model filter of two models (Blom and Bar-Shalom, 1988).
+carries a position-only filter and one of motion, and the odds between them, from how well each foretold the
+measurements: an interacting multiple model filter of two models (Blom and Bar-Shalom, 1988).
+
+The model of motion is an extended Kalman filter of the coordinated turn (Li and Jilkov, "Survey of maneuvering target
+tracking, part I", 2003), whose fifth state says how the velocity turns. Of vehicles it is the yaw rate (constant turn
+rate and velocity); of two-wheelers the curvature of their path, as the steering of a bicycle sets it, so that what
+stands cannot turn on the spot; pedestrians and things without a class have none (constant velocity).
 """
 
 from __future__ import annotations
@@ -16,9 +21,10 @@ from karp_perception.core import ObjectClass
 from karp_perception.core.settings import Settings, setting
 from karp_perception.tracking import kalman
 
-_POSITION = np.eye(2, 4)
-_VELOCITY = np.eye(2, 4, k=2)
+_POSITION = np.eye(2, 5)
+_VELOCITY = np.eye(2, 5, k=2)
 _EYE = np.eye(2)
+_SLOW = 1e-3  # m/s, below which a velocity has no direction
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,29 @@ class MotionSettings(Settings):
     start_speed: float = setting(2.0, "standard deviation of the speed of what just started", unit="m/s", low=0.1)
     evidence: float = setting(2.0, "most log odds for or against moving from one measurement", low=0.1, high=50.0)
     creep: float = setting(0.1, "drift that still counts as standing, odometry's included", unit="m/sqrt(s)", low=0.001)
+    yaw_rate: float = setting(0.3, "standard deviation of a vehicle's yaw rate", unit="rad/s", low=0.001, high=3.0)
+    curvature: float = setting(
+        0.1, "the same of the curvature of a two-wheeler's path", unit="1/m", low=0.001, high=1.0
+    )
+    steering: float = setting(1.0, "how quickly either changes by its deviation", unit="1/sqrt(s)", low=0.0, high=10.0)
+    sideways: float = setting(0.5, "speed across its heading of what has wheels", unit="m/s", low=0.01, high=10.0)
 
     def by_class(self) -> np.ndarray:
-        """(11, 4) birth speed, acceleration, probability of moving at birth, start rate; UNKNOWN is the last row."""
-        vehicle = (self.vehicle_speed, self.vehicle_acceleration, self.moving_vehicle, self.starts)
-        person = (self.pedestrian_speed, self.pedestrian_acceleration, self.moving_pedestrian, self.starts)
-        rider = (self.two_wheeler_speed, self.vehicle_acceleration, self.moving_pedestrian, self.starts)
-        fixed = (0.1, 0.01, 0.0, 0.0)
-        unknown = (self.unknown_speed, self.vehicle_acceleration, self.moving_unknown, self.starts)
+        """(11, 6) birth speed, acceleration, probability of moving at birth, start rate, deviation of the turn, and
+        whether the turn is a curvature (0 or 1). UNKNOWN is the last row.
+        """
+        vehicle = (self.vehicle_speed, self.vehicle_acceleration, self.moving_vehicle, self.starts, self.yaw_rate, 0)
+        person = (self.pedestrian_speed, self.pedestrian_acceleration, self.moving_pedestrian, self.starts, 0.0, 0)
+        rider = (
+            self.two_wheeler_speed,
+            self.vehicle_acceleration,
+            self.moving_pedestrian,
+            self.starts,
+            self.curvature,
+            1,
+        )
+        fixed = (0.1, 0.01, 0.0, 0.0, 0.0, 0)
+        unknown = (self.unknown_speed, self.vehicle_acceleration, self.moving_unknown, self.starts, 0.0, 0)
         table = np.array([vehicle] * 5 + [person] + [rider] * 2 + [fixed] * 2 + [unknown])
         if len(table) != len(ObjectClass):
             raise AssertionError("one row a class")
@@ -59,8 +80,8 @@ class Motion:
     """State of N tracks in a fixed plane.
 
     Attributes:
-        mean: (N, 4) x, y (m), vx, vy (m/s) if the thing moves.
-        covariance: (N, 4, 4).
+        mean: (N, 5) x, y (m), vx, vy (m/s) and turn (rad/s or 1/m) if the thing moves.
+        covariance: (N, 5, 5).
         still_mean: (N, 2) x, y if it stands.
         still_covariance: (N, 2, 2).
         moving: (N,) probability that it moves.
@@ -80,16 +101,22 @@ class Motion:
         speed: np.ndarray,
         moving: np.ndarray,
         velocity: np.ndarray | None = None,
+        turn: np.ndarray | None = None,
     ) -> Motion:
         """New tracks at `position` (N, 2) with covariance (N, 2, 2), speed deviation (N,) and odds to move (N,).
 
-        `velocity` (N, 2) is what is to be expected of those that move; none by default.
+        `velocity` (N, 2) is what is to be expected of those that move, none by default; `turn` (N,) the deviation of
+        their turn, by default 0: they go straight.
         """
         n = len(position)
-        mean = np.concatenate([position, np.zeros((n, 2)) if velocity is None else velocity], axis=1)
-        full = np.zeros((n, 4, 4))
+        mean, full = np.zeros((n, 5)), np.zeros((n, 5, 5))
+        mean[:, :2] = position
         full[:, :2, :2] = covariance
-        full[:, 2:, 2:] = speed[:, None, None] ** 2 * _EYE
+        full[:, 2:4, 2:4] = speed[:, None, None] ** 2 * _EYE
+        if velocity is not None:
+            mean[:, 2:4] = velocity
+        if turn is not None:
+            full[:, 4, 4] = turn**2
         return cls(mean, full, position.copy(), covariance.copy(), moving.copy())
 
     def __len__(self) -> int:
@@ -104,28 +131,73 @@ class Motion:
         names = self.__dataclass_fields__
         return Motion(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
-    def predict(self, dt: float, acceleration: np.ndarray, starts: np.ndarray, settings: MotionSettings) -> None:
-        """Forward by dt > 0 s, for accelerations (N,) m/s² and start rates (N,) 1/s; the hypotheses mix first."""
+    def predict(self, dt: float, prior: np.ndarray, settings: MotionSettings) -> np.ndarray:
+        """Forward by dt > 0 s, for the tracks' rows (N, 6) of `MotionSettings.by_class`; the hypotheses mix first.
+
+        Returns (N,) rad by which each, if it moves, turned.
+        """
+        starts, deviation = prior[:, 3], prior[:, 4]
         begin = 1 - np.exp(-starts * dt)
         end = 1 - np.exp(-settings.stops * dt)
         still, moving = 1 - self.moving, self.moving
         to_moving = moving * (1 - end) + still * begin
         to_still = moving * end + still * (1 - begin)
-        self._mix(still * begin / np.maximum(to_moving, 1e-12), moving * end / np.maximum(to_still, 1e-12), settings)
+        from_still = still * begin / np.maximum(to_moving, 1e-12)
+        self._mix(from_still, moving * end / np.maximum(to_still, 1e-12), deviation, settings)
         self.moving = to_moving
-        transition = np.eye(4) + dt * np.eye(4, k=2)
-        block = np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]])  # white acceleration, constant over the step
-        noise = acceleration[:, None, None] ** 2 * np.kron(block, _EYE)
-        self.mean, self.covariance = kalman.predict(self.mean, self.covariance, transition, noise)
+        turned, transition = self._turned(dt, prior[:, 5])
+        noise = np.zeros_like(self.covariance)
+        q = prior[:, 1] ** 2  # white acceleration, constant over the step
+        for axis in (0, 1):
+            noise[:, axis, axis] = q * (dt**4 / 4)
+            noise[:, axis, 2 + axis] = noise[:, 2 + axis, axis] = q * (dt**3 / 2)
+            noise[:, 2 + axis, 2 + axis] = q * dt**2
+        noise[:, 4, 4] = (deviation * settings.steering) ** 2 * dt
+        self.covariance = transition @ self.covariance @ transition.transpose(0, 2, 1) + noise
+        self._settle_turn(dt, deviation, settings)
         self.still_covariance = self.still_covariance + settings.creep**2 * dt * _EYE
+        return turned
 
-    def _mix(self, from_still: np.ndarray, from_moving: np.ndarray, settings: MotionSettings) -> None:
+    def _turned(self, dt: float, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Moves the means on by a coordinated turn; (N,) angle of it and (N, 5, 5) the step's Jacobian."""
+        x, y, vx, vy, turn = self.mean.T
+        speed = np.maximum(np.hypot(vx, vy), _SLOW)
+        each = np.where(curves > 0, speed, 1.0)  # of the turn in the yaw rate
+        angle = np.clip(turn * each * dt, -1.0, 1.0)
+        c, s = np.cos(angle), np.sin(angle)
+        # sin(a) / a and (1 - cos(a)) / a, smooth at 0
+        along, across = dt * np.sinc(angle / np.pi), dt * np.sinc(0.5 * angle / np.pi) * np.sin(0.5 * angle)
+        new_vx, new_vy = c * vx - s * vy, s * vx + c * vy
+        self.mean = np.stack([x + along * vx - across * vy, y + across * vx + along * vy, new_vx, new_vy, turn], axis=1)
+        F = np.zeros((len(self), 5, 5))
+        F[:, 0, 0] = F[:, 1, 1] = F[:, 4, 4] = 1.0
+        F[:, 0, 2] = F[:, 1, 3] = along
+        F[:, 0, 3], F[:, 1, 2] = -across, across
+        F[:, 2, 2] = F[:, 3, 3] = c
+        F[:, 2, 3], F[:, 3, 2] = -s, s
+        # By the angle: the velocity turns by a quarter; the place, to first order, by half of that way.
+        by_angle = np.stack([-0.5 * dt * new_vy, 0.5 * dt * new_vx, -new_vy, new_vx], axis=1)
+        F[:, :4, 4] = by_angle * (each * dt)[:, None]
+        faster = curves * turn * dt / speed
+        F[:, :4, 2] += by_angle * (faster * vx)[:, None]
+        F[:, :4, 3] += by_angle * (faster * vy)[:, None]
+        return angle, F
+
+    def _settle_turn(self, dt: float, deviation: np.ndarray, settings: MotionSettings) -> None:
+        """Turns fade, so that their deviation stays at its own size: nobody turns for ever."""
+        keep = np.exp(-0.5 * settings.steering**2 * dt) * np.ones(len(deviation))
+        self.mean[:, 4] *= keep
+        self.covariance[:, 4, :] *= keep[:, None]
+        self.covariance[:, :, 4] *= keep[:, None]
+
+    def _mix(self, from_still: np.ndarray, from_moving: np.ndarray, turn: np.ndarray, settings: MotionSettings) -> None:
         """Each hypothesis takes over its share of the other one, moments matched."""
         started = np.zeros_like(self.mean)
         started[:, :2] = self.still_mean
         started_covariance = np.zeros_like(self.covariance)
         started_covariance[:, :2, :2] = self.still_covariance
-        started_covariance[:, 2:, 2:] = settings.start_speed**2 * _EYE
+        started_covariance[:, 2:4, 2:4] = settings.start_speed**2 * _EYE
+        started_covariance[:, 4, 4] = turn**2
         stopped, stopped_covariance = self.mean[:, :2], self.covariance[:, :2, :2]
         moving = _mixed(self.mean, self.covariance, started, started_covariance, from_still)
         still = _mixed(self.still_mean, self.still_covariance, stopped, stopped_covariance, from_moving)
@@ -138,6 +210,8 @@ class Motion:
         `evidence` bounds what one measurement says about moving (log odds): boxes have outliers that no normal
         distribution expects, and one of them must not make a standing thing move.
         """
+        if len(rows) == 0:
+            return
         mean, covariance, moved = kalman.update(self.mean[rows], self.covariance[rows], position, noise, _POSITION)
         still_mean, still_covariance, stood = kalman.update(
             self.still_mean[rows], self.still_covariance[rows], position, noise, _EYE
@@ -154,6 +228,24 @@ class Motion:
         self.mean[rows], self.covariance[rows] = mean, covariance
         self._weigh(rows, moved - kalman.log_density(velocity, noise), evidence)
 
+    def update_heading(self, rows: np.ndarray, yaw: np.ndarray, yaw_variance: np.ndarray, sideways: float) -> None:
+        """What has wheels goes where it points, forth or back: no velocity across `yaw` (M,) rad, if it moves at all.
+
+        Joined as a measurement of 0 m/s with the deviation `sideways` m/s and what the yaw's variance (M,) adds. It
+        says nothing about whether the thing moves.
+        """
+        if len(rows) == 0:
+            return
+        mean, covariance = self.mean[rows], self.covariance[rows]
+        across = np.zeros((len(rows), 5))
+        across[:, 2], across[:, 3] = -np.sin(yaw), np.cos(yaw)
+        along = mean[:, 2] * np.cos(yaw) + mean[:, 3] * np.sin(yaw)
+        moved = (covariance @ across[:, :, None])[:, :, 0]
+        variance = (across * moved).sum(axis=1) + sideways**2 + along**2 * yaw_variance
+        gain = moved / variance[:, None]
+        self.mean[rows] = mean - gain * (mean[:, 2:4] * across[:, 2:4]).sum(axis=1)[:, None]
+        self.covariance[rows] = covariance - gain[:, :, None] * moved[:, None, :]
+
     def _weigh(self, rows: np.ndarray, odds: np.ndarray, evidence: float) -> None:
         """Bayes' rule on the two hypotheses, for log odds (M,) of moving."""
         prior = self.moving[rows]
@@ -168,12 +260,12 @@ class Motion:
         return np.logaddexp(np.log(moving) + moved, np.log1p(-moving) + stood)
 
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:
-        """The one state that stands for both hypotheses: mean (N, 4) and covariance (N, 4, 4), moments matched."""
-        still = np.zeros_like(self.mean)
+        """The state that stands for both hypotheses: mean (N, 4) and covariance (N, 4, 4) of x, y, vx, vy."""
+        still = np.zeros((len(self), 4))
         still[:, :2] = self.still_mean
-        still_covariance = np.zeros_like(self.covariance)
+        still_covariance = np.zeros((len(self), 4, 4))
         still_covariance[:, :2, :2] = self.still_covariance
-        return _mixed(still, still_covariance, self.mean, self.covariance, self.moving)
+        return _mixed(still, still_covariance, self.mean[:, :4], self.covariance[:, :4, :4], self.moving)
 
     def shift(self, rows: np.ndarray, by: np.ndarray) -> None:
         """Moves the point that is tracked by (M, 2) m without saying that the thing moved."""
@@ -191,9 +283,9 @@ class Motion:
 
     def moved_frame(self, rotation: np.ndarray, translation: np.ndarray, velocity: np.ndarray) -> None:
         """The same tracks in another fixed frame: rotation (2, 2), translation (2,), added velocity (2,)."""
-        turn = np.zeros((4, 4))
-        turn[:2, :2] = turn[2:, 2:] = rotation
-        self.mean = self.mean @ turn.T + np.r_[translation, velocity]
+        turn = np.eye(5)
+        turn[:2, :2] = turn[2:4, 2:4] = rotation
+        self.mean = self.mean @ turn.T + np.r_[translation, velocity, 0.0]
         self.covariance = turn @ self.covariance @ turn.T
         self.still_mean = self.still_mean @ rotation.T + translation
         self.still_covariance = rotation @ self.still_covariance @ rotation.T

@@ -8,7 +8,11 @@ import numpy as np
 from scipy.special import expit
 
 from karp_perception.core import CLASS_NAMES, Boxes, ObjectClass
+from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
 from karp_perception.tracking.motion import Motion
+
+_ROLLS = np.array([label in VEHICLES or label in TWO_WHEELERS for label in [*range(len(CLASS_NAMES)), -1]])
+"""By class, UNKNOWN last."""
 
 
 @dataclass
@@ -26,8 +30,10 @@ class Tracks:
         existence: (N,) log odds that the thing exists.
         confirmed: (N,) whether it was ever sure enough to report.
         whole: (N,) whether a detection has given the whole box (True) or only visible parts are known.
+        sightings: (N,) how many detections gave the whole box.
         origin: (N, 2) m where the track was born, or stood last.
         age, unseen: (N,) s.
+        detection: (N,) row of the detection that updated the track in this frame, -1 for none.
     """
 
     motion: Motion
@@ -42,9 +48,11 @@ class Tracks:
     existence: np.ndarray
     confirmed: np.ndarray
     whole: np.ndarray
+    sightings: np.ndarray
     origin: np.ndarray
     age: np.ndarray
     unseen: np.ndarray
+    detection: np.ndarray
 
     @classmethod
     def empty(cls) -> Tracks:
@@ -81,9 +89,11 @@ class Tracks:
             existence=existence.copy(),
             confirmed=np.zeros(n, bool),
             whole=boxes.label >= 0,
+            sightings=np.ones(n),
             origin=boxes.center[:, :2].copy(),
             age=np.zeros(n),
             unseen=np.zeros(n),
+            detection=np.full(n, -1),
         )
 
     def __len__(self) -> int:
@@ -109,6 +119,11 @@ class Tracks:
         if len(self) == 0:
             return np.zeros(0, np.int64)
         return np.where(self.evidence.max(axis=1) > 0, self.evidence.argmax(axis=1), ObjectClass.UNKNOWN)
+
+    @staticmethod
+    def turns(label: np.ndarray) -> np.ndarray:
+        """(N,) whether things of classes (N,) roll on wheels, so that they go where they point."""
+        return _ROLLS[label]
 
     @property
     def probability(self) -> np.ndarray:
@@ -136,6 +151,12 @@ class Tracks:
         """Tracks older than `age` s that move with a probability below `moving` stand: they have to leave here."""
         stand = (self.age > age) & (self.motion.moving < moving)
         self.origin[stand] = self.motion.mixed()[0][stand, :2]
+
+    def join_height(self, rows: np.ndarray, z: np.ndarray, variance: np.ndarray) -> None:
+        """Joins measured heights (M,) m with variances (M,) m² to the tracks `rows`."""
+        gain = self.z_variance[rows] / (self.z_variance[rows] + variance)
+        self.z[rows] += gain * (z - self.z[rows])
+        self.z_variance[rows] *= 1 - gain
 
     def boxes(self) -> Boxes:
         """The tracks as boxes in `odom`, score = probability that they exist."""
