@@ -16,7 +16,7 @@ class TrainSettings(Settings):
 
     steps: int = setting(20_000, "of the optimizer", low=1, high=100_000_000)
     encoder_share: float = setting(
-        0.3,
+        0.333,
         "share of the steps, the first ones, in which encoders learn alone, by what their tokens say, in about half "
         "the time; none with weights to start from",
         low=0.0,
@@ -24,7 +24,7 @@ class TrainSettings(Settings):
     )
     batch_size: int = setting(8, "frames a step and process", low=1, high=4096)
     learning_rate: float = setting(
-        4e-4, "highest; reached after the warm-up, then falling as a cosine", low=0.0, high=1.0
+        6e-4, "highest; reached after the warm-up, then falling as a cosine", low=0.0, high=1.0
     )
     last_rate: float = setting(0.02, "share of the highest learning rate that is left at the end", low=0.0, high=1.0)
     warm_up: int = setting(300, "steps in which the learning rate rises", low=0, high=1_000_000)
