@@ -30,6 +30,7 @@ from karp_perception.tracking.tracker import Tracker
 
 STEP_NS = 100_000_000
 FRAMES = 20
+STANDING = [EgoState(k * STEP_NS, np.eye(4), np.zeros(2)) for k in range(FRAMES)]
 
 
 def scene(count: int, label: int) -> list[Boxes]:
@@ -52,8 +53,7 @@ def scene(count: int, label: int) -> list[Boxes]:
 def run_tracker(frames: list[Boxes], as_obstacles: bool) -> int:
     """One tracker over all frames; the number of objects at the end."""
     tracker = Tracker()
-    for k, boxes in enumerate(frames):
-        ego = EgoState(k * STEP_NS, np.eye(4), np.zeros(2))
+    for k, (boxes, ego) in enumerate(zip(frames, STANDING, strict=True)):
         inputs = (Boxes.empty(), boxes) if as_obstacles else (boxes, Boxes.empty())
         objects = tracker.step(k * STEP_NS, *inputs, ego)
     return len(objects)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from karp_perception import cli_evaluate, cli_train
+from karp_perception import cli_evaluate, cli_track, cli_train
 from karp_perception.cli_options import Backend, Config, Model, settings_of
 from karp_perception.cli_progress import ProgressBar, console
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.command()(cli_train.train)
+app.command()(cli_track.track)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from karp_perception import cli_track
 from karp_perception.cli_options import Backend, Config, Model, settings_of, sharing_options
 from karp_perception.cli_progress import ProgressBar
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from karp_perception.evaluation.detection_run import Source
 
 app = typer.Typer(help="How good it is, measured.", no_args_is_help=True)
+app.command("tracking")(cli_track.evaluate)
 
 MaxFrames = Annotated[Optional[int], typer.Option(min=1, help="Take the first so many frames.")]  # noqa: UP045
 

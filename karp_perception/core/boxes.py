@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from karp_perception.core.validation import as_array
 
 VARIANCE_OF = ("x", "y", "z", "length", "width", "height", "yaw", "vx", "vy")
 """What the nine columns of `Boxes.variance` belong to (squares of m, rad, m/s)."""
+
+_COLUMNS = ("center", "size", "yaw", "velocity", "label", "score", "variance")
 
 # Corner signs: the four of the bottom face counter-clockwise seen from above, from front left; then the top face.
 _CORNERS = np.array(
@@ -71,6 +74,7 @@ class Boxes:
             raise InvalidInput("Boxes.variance", "values of at least 0", self.variance.min())
 
     @classmethod
+    @cache
     def empty(cls, frame: str = "base_link") -> Boxes:
         """No boxes at all."""
         none = np.zeros
@@ -84,8 +88,7 @@ class Boxes:
         frames = {part.frame for part in parts}
         if len(frames) > 1:
             raise InvalidInput("Boxes.concatenate", "one frame", sorted(frames), "transform them first")
-        names = ("center", "size", "yaw", "velocity", "label", "score")
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS[:-1]]
         variances = [part.variance for part in parts]
         known = [v for v in variances if v is not None]
         variance = np.concatenate(known) if len(known) == len(parts) else None
@@ -97,16 +100,26 @@ class Boxes:
     def __getitem__(self, rows: np.ndarray | slice | list[int]) -> Boxes:
         if isinstance(rows, (int, np.integer)):
             raise InvalidInput("rows of Boxes", "a mask, a slice or a list of indices", rows, f"boxes[[{rows}]] is one")
-        # Rows of valid boxes are valid: checking them again would take longer than all else that is done with them.
-        chosen = object.__new__(Boxes)
-        for name in ("center", "size", "yaw", "velocity", "label", "score", "variance"):
-            column = getattr(self, name)
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return Boxes.trusted(
+            self.frame, **{name: None if column is None else column[rows] for name, column in columns.items()}
+        )
+
+    @classmethod
+    def trusted(cls, frame: str, **columns: np.ndarray | None) -> Boxes:
+        """Boxes of columns that are known to be right, such as rows of valid boxes; they become read-only.
+
+        Checking them again would take longer than all else that is done with a few boxes. Each column has to be an
+        array of its own, of the type that Boxes keeps; `yaw` within [-pi, pi).
+        """
+        boxes = object.__new__(cls)
+        for name in _COLUMNS:
+            column = columns.get(name)
             if column is not None:
-                column = column[rows]
                 column.flags.writeable = False
-            object.__setattr__(chosen, name, column)
-        object.__setattr__(chosen, "frame", self.frame)
-        return chosen
+            object.__setattr__(boxes, name, column)
+        object.__setattr__(boxes, "frame", frame)
+        return boxes
 
     def transformed(self, T: np.ndarray, frame: str) -> Boxes:
         """The same boxes in another frame, for T = T_new_old (4, 4) with z axes (nearly) parallel."""
@@ -120,8 +133,13 @@ class Boxes:
             for i, j in ((0, 1), (7, 8)):
                 a, b = variance[:, i].copy(), variance[:, j].copy()
                 variance[:, i], variance[:, j] = c * c * a + s * s * b, s * s * a + c * c * b
-        center = transform_points(T, self.center)
-        return replace(self, center=center, yaw=self.yaw + turn, velocity=velocity, variance=variance, frame=frame)
+        center, yaw = transform_points(T, self.center), wrap_angle(self.yaw + turn)
+        if not np.isfinite(center).all():
+            raise InvalidInput("Boxes.transformed", "a finite transform", T.tolist())
+        return Boxes.trusted(
+            frame, center=center, size=self.size, yaw=yaw, velocity=velocity, label=self.label, score=self.score,
+            variance=variance,
+        )  # fmt: skip
 
     def corners(self) -> np.ndarray:
         """(N, 8, 3) corners: bottom face counter-clockwise from front left, then the top face alike."""

@@ -51,7 +51,7 @@ class MotionSettings(Settings):
         0.1, "the same of the curvature of a two-wheeler's path", unit="1/m", low=0.001, high=1.0
     )
     steering: float = setting(1.0, "how quickly either changes by its deviation", unit="1/sqrt(s)", low=0.0, high=10.0)
-    sideways: float = setting(0.5, "speed across its heading of what has wheels", unit="m/s", low=0.01, high=10.0)
+    sideways: float = setting(0.5, "speed across its heading of what has wheels", unit="m/s", low=0.01)
 
     def by_class(self) -> np.ndarray:
         """(11, 6) birth speed, acceleration, probability of moving at birth, start rate, deviation of the turn, and
@@ -169,18 +169,16 @@ class Motion:
         along, across = dt * np.sinc(angle / np.pi), dt * np.sinc(0.5 * angle / np.pi) * np.sin(0.5 * angle)
         new_vx, new_vy = c * vx - s * vy, s * vx + c * vy
         self.mean = np.stack([x + along * vx - across * vy, y + across * vx + along * vy, new_vx, new_vy, turn], axis=1)
-        F = np.zeros((len(self), 5, 5))
-        F[:, 0, 0] = F[:, 1, 1] = F[:, 4, 4] = 1.0
-        F[:, 0, 2] = F[:, 1, 3] = along
-        F[:, 0, 3], F[:, 1, 2] = -across, across
-        F[:, 2, 2] = F[:, 3, 3] = c
-        F[:, 2, 3], F[:, 3, 2] = -s, s
         # By the angle: the velocity turns by a quarter; the place, to first order, by half of that way.
-        by_angle = np.stack([-0.5 * dt * new_vy, 0.5 * dt * new_vx, -new_vy, new_vx], axis=1)
-        F[:, :4, 4] = by_angle * (each * dt)[:, None]
+        by_angle = np.stack([-0.5 * dt * new_vy, 0.5 * dt * new_vx, -new_vy, new_vx])
         faster = curves * turn * dt / speed
-        F[:, :4, 2] += by_angle * (faster * vx)[:, None]
-        F[:, :4, 3] += by_angle * (faster * vy)[:, None]
+        F = np.zeros((5, 5, len(self)))
+        F[0, 0] = F[1, 1] = F[4, 4] = 1.0
+        F[:4, 4] = by_angle * (each * dt)
+        F[:4, 2], F[:4, 3] = by_angle * (faster * vx), by_angle * (faster * vy)
+        F[:4, 2] += np.stack([along, across, c, s])
+        F[:4, 3] += np.stack([-across, along, -s, c])
+        F = np.ascontiguousarray(F.transpose(2, 0, 1))
         return angle, F
 
     def _settle_turn(self, dt: float, deviation: np.ndarray, settings: MotionSettings) -> None:

@@ -19,18 +19,24 @@ from karp_perception.core import Boxes, Objects
 from karp_perception.core.settings import Settings, setting
 from karp_perception.sensing.datasets.kitti_tracking import FRAME_NS, KittiRows, boxes_of, rows_of
 from karp_perception.tracking.common_motion import CommonMotion, CommonMotionSettings
+from karp_perception.tracking.motion import MotionSettings
 from karp_perception.tracking.tracker import Tracker
 from karp_perception.tracking.tracker_settings import TrackerSettings
 
 _LEAST, _MOST = 1e-3, 1 - 1e-3  # of a probability
+_ANY_SPEED = 50.0  # m/s
 _NEAR_M = 1.0  # nothing nearer is in the picture
 _FAR_M = 10.0  # boxes from here on are whole in the picture
 _FOCAL_PX = 720.0  # of KITTI's camera, where no detection tells it
 
 
 def _tracker_settings() -> TrackerSettings:
-    """As in a vehicle, but for what these detections are: many and weak ones, one class a file, no visible parts."""
+    """As in a vehicle, but for what these detections are: many and weak ones, one class a file, no visible parts.
+
+    Where few objects tell the vehicle's motion, part of it is left in theirs, and they do not go where they point.
+    """
     return TrackerSettings(
+        motion=MotionSettings(sideways=_ANY_SPEED),
         birth_score=0.12, confident=0.5, weak_cost=0.0, weak_existence=0.0, confirm=0.0, report=0.0, forget=0.03,
         missed=5.0, class_weight=20.0,
     )  # fmt: skip
@@ -54,8 +60,8 @@ class RecordedSettings(Settings):
     motion_score: float = setting(
         0.4, "detections from this probability on tell the vehicle's motion", low=0.0, high=1.0
     )
-    doubt: float = setting(2.0, "log odds against a track before its first detection", low=0.0, high=20.0)
-    doubt_weight: float = setting(2.0, "detections that outweigh it", low=0.0, high=100.0)
+    doubt: float = setting(4.0, "log odds against a track before its first detection", low=0.0, high=20.0)
+    doubt_weight: float = setting(3.0, "detections that outweigh it", low=0.0, high=100.0)
     least: float = setting(-3.0, "log odds below which a track is not told of", low=-20.0, high=20.0)
     foretold: float = setting(0.6, "for how long a track is told of without a detection", unit="s", low=0.0, high=10.0)
 

@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from karp_perception.core import CLASS_NAMES, Boxes, ObjectClass
 from karp_perception.core.classes import TWO_WHEELERS, VEHICLES
+from karp_perception.core.geometry import wrap_angle
 from karp_perception.tracking.motion import Motion
 
 _ROLLS = np.array([label in VEHICLES or label in TWO_WHEELERS for label in [*range(len(CLASS_NAMES)), -1]])
@@ -161,5 +162,7 @@ class Tracks:
     def boxes(self) -> Boxes:
         """The tracks as boxes in `odom`, score = probability that they exist."""
         mean, _ = self.motion.mixed()
-        center = np.column_stack([mean[:, :2], self.z])
-        return Boxes(center, self.size, self.yaw, mean[:, 2:], self.label, self.probability, frame="odom")
+        return Boxes.trusted(
+            "odom", center=np.column_stack([mean[:, :2], self.z]), size=self.size.copy(), yaw=wrap_angle(self.yaw),
+            velocity=mean[:, 2:], label=self.label, score=self.probability,
+        )  # fmt: skip
