@@ -3,10 +3,10 @@
     python benchmarks/specialists.py                                  # from the shipped nano, 300 steps for each subset
     python benchmarks/specialists.py --steps 3000 --subsets cameras --out runs/specialists --json specialists.json
 
-Specialists start from the same weights and see as many frames more, without the other sensors (the quarter of drives that
-have no camera stay as they are). So that they are not merely trained longer, the general weights are trained further for
-as many steps, too. All are scored on the same
-held-out frames, with the sensors of the subset and on the labels that these can show. It can be stopped and goes on.
+Specialists start from the same weights and see as many frames more, without the other sensors (the quarter of drives
+that have no camera stay as they are). So that they are not merely trained longer, the general weights are trained
+further for as many steps, too. All are scored on the same held-out frames, with the sensors of the subset and on the
+labels that these can show. It can be stopped and goes on.
 """
 
 from __future__ import annotations
