@@ -169,8 +169,12 @@ class Motion:
         along, across = dt * np.sinc(angle / np.pi), dt * np.sinc(0.5 * angle / np.pi) * np.sin(0.5 * angle)
         new_vx, new_vy = c * vx - s * vy, s * vx + c * vy
         self.mean = np.stack([x + along * vx - across * vy, y + across * vx + along * vy, new_vx, new_vy, turn], axis=1)
-        # By the angle: the velocity turns by a quarter; the place, to first order, by half of that way.
-        by_angle = np.stack([-0.5 * dt * new_vy, 0.5 * dt * new_vx, -new_vy, new_vx])
+        # How both change with the angle, by their series where it is small.
+        small = np.abs(angle) < 1e-3
+        a = np.where(small, 1.0, angle)
+        d_along = dt * np.where(small, -angle / 3, (a * c - s) / (a * a))
+        d_across = dt * np.where(small, 0.5, (a * s - (1 - c)) / (a * a))
+        by_angle = np.stack([d_along * vx - d_across * vy, d_across * vx + d_along * vy, -new_vy, new_vx])
         faster = curves * turn * dt / speed
         F = np.zeros((5, 5, len(self)))
         F[0, 0] = F[1, 1] = F[4, 4] = 1.0

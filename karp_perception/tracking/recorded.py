@@ -26,6 +26,7 @@ from karp_perception.tracking.tracker_settings import TrackerSettings
 _LEAST, _MOST = 1e-3, 1 - 1e-3  # of a probability
 _ANY_SPEED = 50.0  # m/s
 _NEAR_M = 1.0  # nothing nearer is in the picture
+_MOST_OUTSIDE = 0.25  # of the width of what is still in the picture
 _FAR_M = 10.0  # boxes from here on are whole in the picture
 _FOCAL_PX = 720.0  # of KITTI's camera, where no detection tells it
 
@@ -141,7 +142,8 @@ class _Told:
         middle = 0.5 * (rectangle[:, :2] + rectangle[:, 2:])
         half = 0.5 * (rectangle[:, 2:] - rectangle[:, :2]) * (before[:, 2] / depth)[:, None]
         moved = np.column_stack([middle + shift - half, middle + shift + half])
-        inside = (z > _NEAR_M) & (moved[:, 0] + half[:, 0] > 0) & (moved[:, 2] - half[:, 0] < self._right)
+        out = _MOST_OUTSIDE * 2 * half[:, 0]
+        inside = (z > _NEAR_M) & (moved[:, 0] + out > 0) & (moved[:, 2] - out < self._right)
         return np.where(found[:, None], rectangle, moved), found | inside
 
 
