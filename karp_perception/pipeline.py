@@ -27,6 +27,7 @@ from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
 from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.planning.planner import Planner, PlannerSettings
+from karp_perception.prediction.predictor import Predictor
 from karp_perception.sensing.assembler import SensingSettings
 from karp_perception.sensing.ego_motion import LidarOdometry, LidarOdometrySettings
 from karp_perception.tracking.tracker import Tracker, TrackerSettings
@@ -172,6 +173,7 @@ class Pipeline:
         self.settings = settings
         self.perceiver = Perceiver(settings, detector)
         self.tracker = Tracker(settings.tracker)
+        self.predictor = Predictor(settings.tracker.prediction, settings.vehicle)
         self.planner = Planner(settings.planner, settings.vehicle)
         self._motion_source: MotionSource | None = None
 
@@ -194,9 +196,12 @@ class Pipeline:
             if self._motion_source not in (None, seen.ego.source):
                 log.warning("ego motion now comes from %s: tracks start again", seen.ego.source.value)
                 self.tracker.reset()
+                self.predictor.reset()
             self._motion_source = seen.ego.source
             with stopwatch("tracking"):
                 objects = self.tracker.step(frame.stamp_ns, seen.detections, seen.obstacles, seen.ego)
+            with stopwatch("prediction"):
+                objects = self.predictor.step(frame.stamp_ns, objects, seen.ego, route)
             with stopwatch("planning"):
                 plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit)
         return Result(

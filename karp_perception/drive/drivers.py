@@ -11,7 +11,8 @@ from karp_perception.core import Boxes, EgoState, ObjectClass, Objects, Route, S
 from karp_perception.drive.faults import SensorFaults
 from karp_perception.pipeline import Pipeline, PipelineSettings, Result
 from karp_perception.planning.planner import Planner
-from karp_perception.tracking.prediction import PredictionSettings, constant_velocity_paths
+from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.predictor import Predictor
 from karp_perception.world.interface import Truth, World
 
 PERCEPTIONS = ("truth", "model")
@@ -52,12 +53,13 @@ class ModelDriver:
 class TruthDriver:
     """The planner behind perfect perception: true boxes of what is in sight, with true velocities.
 
-    What it does wrong is the planner's own fault. Objects keep their ids, have gone on straight at constant velocity
-    since and will do so; what is hidden from every sensor is not known.
+    What it does wrong is the planner's own fault, or the prediction's. Objects keep their ids; what is hidden from
+    every sensor is not known.
     """
 
     def __init__(self, settings: PipelineSettings, faults: SensorFaults) -> None:
         self._planner = Planner(settings.planner, settings.vehicle)
+        self._predictor = Predictor(settings.tracker.prediction, settings.vehicle)
         self._faults = faults
         self._first_ns: dict[int, int] = {}
 
@@ -65,6 +67,8 @@ class TruthDriver:
         """See Driver. The frame carries no sensors."""
         stamp_ns, ego, truth = self._faults.truth(t, world.truth())
         objects = None if truth is None else self.objects(truth, stamp_ns)
+        if objects is not None and ego is not None:
+            objects = self._predictor.step(stamp_ns, objects, ego, route)
         obstacles = None if objects is None else outlines(objects.boxes)
         plan = self._planner.step(stamp_ns, objects, obstacles, ego, route, limit)
         known = Objects.empty() if objects is None else objects
@@ -79,7 +83,7 @@ class TruthDriver:
         boxes, ids = truth.boxes[rows], truth.object_id[rows]
         for number in ids.tolist():
             self._first_ns.setdefault(number, stamp_ns)
-        n, settings = len(rows), PredictionSettings()
+        n, settings = len(rows), self._predictor.settings
         paths, probability = constant_velocity_paths(boxes.center[:, :2], boxes.yaw, boxes.velocity, settings)
         return Objects(
             boxes,

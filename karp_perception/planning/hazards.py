@@ -25,7 +25,9 @@ class HazardSettings(Settings):
     speed_significance: float = setting(2.5, "speed in its deviations from which a thing moves", low=0.0, high=10.0)
     slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
     crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
-    least_probability: float = setting(0.1, "paths less likely are not looked at", low=0.0, high=1.0)
+    least_probability: float = setting(
+        0.2, "a thing counts while it is in the way with no less, all its predicted paths together", low=0.0, high=1.0
+    )
     settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
     look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
     unclassed_look_ahead: float = setting(2.0, "the same for things without a class", unit="s", low=0.0, high=30.0)
@@ -198,8 +200,9 @@ def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettin
     step, boxes = objects.prediction_step, objects.boxes
     ahead = settings.look_ahead if boxes.label[i] >= 0 else settings.unclassed_look_ahead
     count = min(objects.predicted.shape[2], int(ahead / step))
-    likely = objects.predicted_probability[i] >= settings.least_probability
-    paths = np.clip(objects.predicted[i, likely, :count], -1e4, 1e4)
+    possible = objects.predicted_probability[i] > 0.0
+    probability = objects.predicted_probability[i, possible]
+    paths = np.clip(objects.predicted[i, possible, :count], -1e4, 1e4)
     if paths.size == 0:
         return None
     k, t, _ = paths.shape
@@ -211,9 +214,12 @@ def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettin
     right, left = (a.reshape(k, t) for a in corridor.reach(s.ravel(), corridor.margin))
     front = corridor.vehicle.front
     inside = (d - half_d < left) & (d + half_d > right) & (s > front) & (s - half_s < corridor.length)
-    if not inside.any():
+    # One path of several that are all likely must not stop the vehicle, nor may many that agree be overlooked.
+    likely = probability @ inside >= max(settings.least_probability, 1e-9)
+    if not likely.any():
         return None
-    when = np.flatnonzero(inside.any(axis=0))
+    inside &= likely
+    when = np.flatnonzero(likely)
     gap = max(float((s - half_s)[inside].min()) - front, 0.0)
     far = float((s + half_s)[inside].max()) - front
     place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))

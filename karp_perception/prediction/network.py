@@ -18,7 +18,7 @@ from karp_perception.detection.model.weights import read_metadata
 from karp_perception.prediction.config import PredictorConfig
 from karp_perception.prediction.rollout import SEGMENT_S, roll_out
 from karp_perception.prediction.state import MotionState
-from karp_perception.prediction.tokens import OTHER_WIDTH, PIECE_WIDTH, TARGET_WIDTH, Tokens
+from karp_perception.prediction.tokens import OTHER_WIDTH, OTHERS, PIECE_WIDTH, TARGET_WIDTH, Tokens
 
 MOST_ACCELERATION, MOST_TURN = 6.0, 2.0
 """Of a path, either way, m/s² and rad/s; what a body can do bounds it further."""
@@ -94,15 +94,16 @@ class PredictorNetwork:
         """What things may do, by their tokens."""
         config, w = self.config, self._weights
         itself = self._embedded("target", tokens.target)
-        memory = np.concatenate(
-            [itself[:, None], self._embedded("others", tokens.others), self._embedded("pieces", tokens.pieces)], axis=1
-        )
-        memory = self._normed("memory_norm", memory)
         known = np.concatenate([np.ones((len(tokens), 1), bool), tokens.other_known, tokens.piece_known], axis=1)
-        mask = np.where(known, np.float32(0.0), _MASKED)[:, None, None]
+        # Most tokens do not exist: nothing is computed of those.
+        every = np.zeros((*known.shape, config.width), np.float32)
+        every[:, 0] = itself
+        every[:, 1 : 1 + OTHERS][tokens.other_known] = self._embedded("others", tokens.others[tokens.other_known])
+        every[:, 1 + OTHERS :][tokens.piece_known] = self._embedded("pieces", tokens.pieces[tokens.piece_known])
+        memory = self._normed("memory_norm", every[known])
         x = itself[:, None] + w["modes"]
         for layer in range(config.layers):
-            x = self._block(f"layers.{layer}", x, memory, mask)
+            x = self._block(f"layers.{layer}", x, memory, known)
         out = self._linear("controls", self._normed("norm", x))
         count = config.controls
         correction = np.tanh(self._linear("correction", itself)) * np.array([MOST_HEADING, MOST_SPEED], np.float32)
@@ -113,10 +114,14 @@ class PredictorNetwork:
             correction.astype(float),
         )
 
-    def _block(self, name: str, x: np.ndarray, memory: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def _block(self, name: str, x: np.ndarray, memory: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Queries (N, K, D) look at tokens: `memory` (M, D) are the M that are `known` (N, T)."""
+        mask = np.where(known, np.float32(0.0), _MASKED)[:, None, None]
         query = self._split(self._linear(f"{name}.attention.query", self._normed(f"{name}.attention_norm", x)))
-        key = self._split(self._linear(f"{name}.attention.key", memory))
-        value = self._split(self._linear(f"{name}.attention.value", memory))
+        key, value = np.zeros((2, *known.shape, x.shape[-1]), np.float32)
+        key[known] = self._linear(f"{name}.attention.key", memory)
+        value[known] = self._linear(f"{name}.attention.value", memory)
+        key, value = self._split(key), self._split(value)
         scores = (query * np.float32(query.shape[-1] ** -0.5)) @ key.swapaxes(-1, -2) + mask
         scores -= scores.max(axis=-1, keepdims=True)
         weights = np.exp(scores)

@@ -8,6 +8,7 @@ from typing import Any
 
 from karp_perception.core import Boxes, EgoState
 from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.prediction.predictor import Predictor
 from karp_perception.ros.inputs import Subscriptions
 from karp_perception.ros.joined_inputs import JoinedInputs
 from karp_perception.ros.motion_input import OdometryInput
@@ -20,7 +21,7 @@ from karp_perception.tracking.tracker import Tracker
 class TrackerNode(PerceptionNode):
     """Detections -> Objects over ROS."""
 
-    sections = ("sensing", "tracker")
+    sections = ("vehicle", "sensing", "tracker")
 
     def __init__(self) -> None:
         super().__init__("tracker")
@@ -28,6 +29,7 @@ class TrackerNode(PerceptionNode):
     def build(self) -> None:
         """The tracker and its joined inputs."""
         self.tracker = Tracker(self.settings.tracker)
+        self.predictor = Predictor(self.settings.tracker.prediction, self.settings.vehicle)
         self.odometry = OdometryInput(self)
         decode = partial(boxes_in_base, base_frame=self.settings.sensing.base_frame)
         kinds = {name: (PERCEPTION[name], decode) for name in ("obstacles", "detections")}
@@ -53,6 +55,8 @@ class TrackerNode(PerceptionNode):
         obstacles = bundle.payloads["obstacles"] or Boxes.empty()
         with stopwatch("tracking"):
             objects = self.tracker.step(stamp_ns, bundle.payloads["detections"], obstacles, ego)
+        with stopwatch("prediction"):
+            objects = self.predictor.step(stamp_ns, objects, ego)
         start = time.perf_counter()
         self.outputs.tracking(stamp_ns, objects)
         self.outputs.markers(stamp_ns, lambda drawing: drawing.objects(objects))

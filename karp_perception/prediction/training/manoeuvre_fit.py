@@ -82,13 +82,13 @@ def fit(examples: Iterable[tuple[Moment, Lanes | None]], settings: PredictionSet
             away = paths[:, :, at, :2] - moment.future[which][:, None, at]
             cost.setdefault(row, []).append(np.hypot(away[..., 0], away[..., 1]) @ np.array(_WEIGHTS))
     table = np.zeros((len(names), COUNT, 5))
+    table[:, 0, 4] = 1.0  # going on as it is, where nothing was found to learn from
     for row, name in enumerate(names):
         found = np.concatenate(cost[row])[:_MOST] if row in cost else np.zeros((0, 1))
         if name.startswith(GROUPS[-1]):
-            table[row] = (0.0, 0.0, 0.0, 0.0, 0.0)
-            table[row, 0, 4] = 1.0
-        elif len(found) < _ENOUGH:
-            table[row] = table[row - 1]
+            continue
+        if len(found) < _ENOUGH:
+            table[row] = table[max(row - 1, 0)]
         else:
             table[row] = _chosen(_possible(name), found)
     return table
