@@ -21,7 +21,8 @@ from karp_perception.core import (
 )
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.planning.planner import Planner, PlannerSettings
-from karp_perception.tracking.prediction import PredictionSettings, constant_velocity_paths
+from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.settings import PredictionSettings
 
 CAR, PEDESTRIAN, UNKNOWN = int(ObjectClass.CAR), int(ObjectClass.PEDESTRIAN), -1
 STEP_NS = 100_000_000

@@ -11,7 +11,8 @@ import pytest
 from karp_perception.core import Boxes, DecisionKind, EgoState, ObjectClass, Objects, Route, Vehicle
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, wrap_angle
 from karp_perception.planning.planner import Planner
-from karp_perception.tracking.prediction import PredictionSettings, constant_velocity_paths
+from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.settings import PredictionSettings
 
 STEP_NS, DT = 100_000_000, 0.1
 VEHICLE = Vehicle()

@@ -16,8 +16,10 @@ from karp_perception.planning.corridor import Approach, Corridor
 from karp_perception.planning.hazards import HazardSettings, _coming
 from karp_perception.planning.reference_line import ReferenceLine
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.kinematic import kinematic_paths
 from karp_perception.prediction.predictor import Predictor
 from karp_perception.prediction.settings import PredictionSettings
+from karp_perception.prediction.state import MotionState
 from karp_perception.prediction.training.net import PredictorNet
 
 WITHOUT = PredictionSettings(network="none")
@@ -55,9 +57,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
-def test_without_network_and_route_the_trackers_paths_stay() -> None:
-    objects = seen([[10, 2], [5, -3]], [0.0, 1.0], [[3, 0], [0, 1]], [CAR, WALKER])
+def test_what_stands_keeps_the_trackers_paths() -> None:
+    objects = seen([[10, 2], [5, -3]], [0.0, 1.0], [[0, 0], [0, 0.1]], [CAR, WALKER])
     assert Predictor(WITHOUT).step(0, objects, ego_at(0, 0, 0)) is objects
+
+
+def test_without_a_network_what_moves_gets_manoeuvres() -> None:
+    objects = seen([[10, 2], [5, -3]], [0.0, np.pi / 2], [[6, 0], [0, 1.2]], [CAR, WALKER])
+    found = Predictor(WITHOUT).step(0, objects, ego_at(30, 5, 0.7))
+    expected, probability = kinematic_paths(MotionState.of(objects.boxes), WITHOUT)
+    np.testing.assert_allclose(found.predicted, expected, atol=1e-9)
+    np.testing.assert_array_equal(found.predicted_probability, probability)
 
 
 def test_nobody_is_no_problem(weights: str) -> None:
@@ -121,8 +131,9 @@ def test_the_nearest_come_first(weights: str) -> None:
     settings = PredictionSettings(network=weights, most=1)
     objects = seen([[30, 0], [10, 5]], [0.0, 0.0], [[4, 0], [4, 0]], [CAR, CAR])
     found = Predictor(settings).step(0, objects, ego_at(0, 0, 0))
-    np.testing.assert_array_equal(found.predicted_probability[0], [1.0] + [0.0] * 5)
-    assert found.predicted_probability[1].max() < 1.0
+    _, manoeuvres = kinematic_paths(MotionState.of(objects.boxes), WITHOUT)
+    np.testing.assert_array_equal(found.predicted_probability[0], manoeuvres[0])
+    assert not np.allclose(found.predicted_probability[1], manoeuvres[1], atol=1e-3)
 
 
 def test_a_route_of_no_length_and_time_that_stands_are_no_problem(weights: str) -> None:

@@ -29,8 +29,9 @@ _SUFFIX = ".safetensors"
 class Predictor:
     """Objects with the tracker's paths in, the same objects with better ones out.
 
-    What moves and has a class gets the network's paths; a vehicle on a known lane that the network leaves out gets
-    manoeuvres along it; everything else keeps what the tracker said. Not thread-safe: moments go through in order.
+    What moves and has a class gets the network's paths, the nearest things first; those that it leaves out get
+    manoeuvres, along a known lane where they are on one. What stands, and what has no class, keeps what the tracker
+    said. Not thread-safe: moments go through in order.
 
     Args:
         settings: how far, how finely, by what.
@@ -65,16 +66,15 @@ class Predictor:
         past = self._history.past(ids)
         state = replace(state, turn_rate=past.turn_rate(state))
         lanes = self._known_lanes(route)
-        joined = np.full(len(state), -1) if lanes is None else lanes[0].joined(state)
         moving = is_movable(state.label) & (state.speed > self.settings.slowest)
         moving[0] = False
         learnt = self._nearest(np.flatnonzero(moving), state) if self.network else np.zeros(0, int)
-        along = np.setdiff1d(np.flatnonzero(moving & (joined >= 0)), learnt)
-        if len(learnt) == 0 and len(along) == 0:
+        rest = np.setdiff1d(np.flatnonzero(moving), learnt)
+        if len(learnt) == 0 and len(rest) == 0:
             return objects
         found = []
-        if len(along):
-            found.append((along, *kinematic_paths(state.take(along), self.settings, lanes and lanes[0])))
+        if len(rest):
+            found.append((rest, *kinematic_paths(state.take(rest), self.settings, lanes and lanes[0])))
         if self.network and len(learnt):
             tokens = tokens_of(learnt, state, past, size, ids == _EGO_ID, lanes and lanes[1])
             controls = self.network.run(tokens)

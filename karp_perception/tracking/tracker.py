@@ -11,12 +11,12 @@ from karp_perception.core import Boxes, EgoState, Objects
 from karp_perception.core.errors import InvalidInput
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, wrap_angle, yaw_of
 from karp_perception.core.validation import as_stamp
+from karp_perception.prediction.constant_velocity import constant_velocity_paths
 from karp_perception.tracking.bodies import Bodies, moving_bodies
 from karp_perception.tracking.detection_join import detection_noise, join_detections, join_velocity
 from karp_perception.tracking.existence import doubt
 from karp_perception.tracking.motion import Motion
 from karp_perception.tracking.obstacle_join import join_obstacles
-from karp_perception.tracking.prediction import constant_velocity_paths
 from karp_perception.tracking.tracker_settings import TrackerSettings
 from karp_perception.tracking.tracks import Tracks
 from karp_perception.tracking.visibility import Skyline
@@ -252,7 +252,10 @@ class Tracker:
         )
 
     def _paths(self, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
-        """Paths (N, K, T, 3) and their probabilities (N, K) of the reported objects, in their own frame."""
+        """Paths (N, 1, T, 3) and their probabilities (N, 1) of the reported objects, in their own frame: straight on.
+
+        Better ones are the business of `prediction.predictor`, which knows the route and the last seconds.
+        """
         return constant_velocity_paths(boxes.center[:, :2], boxes.yaw, boxes.velocity, self.settings.prediction)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from karp_perception.core.settings import Settings, nested, setting
+from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.tracking.bodies import BodySettings
 from karp_perception.tracking.motion import MotionSettings
-from karp_perception.tracking.prediction import PredictionSettings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from karp_perception.core.settings import Settings, setting
 class PredictorTrainSettings(Settings):
     """What a training depends on. The same settings give the same losses."""
 
-    steps: int = setting(6000, "of the optimizer", low=1, high=100_000_000)
+    steps: int = setting(7000, "of the optimizer", low=1, high=100_000_000)
     batch_size: int = setting(256, "things a step", low=1, high=100_000)
     learning_rate: float = setting(2e-3, "highest; then falling as a cosine", low=0.0, high=1.0)
     last_rate: float = setting(0.01, "share of it that is left at the end", low=0.0, high=1.0)
