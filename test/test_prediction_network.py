@@ -6,16 +6,20 @@ import json
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from karp_perception.cli import app
 from karp_perception.core import ConfigurationError, ObjectClass
 from karp_perception.detection.model.weights import save_weights
 from karp_perception.prediction.config import PredictorConfig
 from karp_perception.prediction.history import LAGS_S, Past
 from karp_perception.prediction.lanes import Lanes
+from karp_perception.prediction.manoeuvres import load_manoeuvres
 from karp_perception.prediction.network import PredictorNetwork
 from karp_perception.prediction.predictor import open_network
 from karp_perception.prediction.rollout import roll_out
@@ -345,3 +349,23 @@ def test_the_class_of_a_thing_is_told() -> None:
         of = replace(state, label=np.full(3, int(label)))
         kinds.append(tokens_of(np.array([1]), of, past, size, own, None).target[0, :5])
     np.testing.assert_array_equal(np.array(kinds), np.eye(5))
+
+
+def test_the_command_trains_goes_on_and_fits(tmp_path: Path) -> None:
+    few = tmp_path / "few.yaml"
+    few.write_text("drives: 2\nduration: 7.0\nevery: 1.0\nbatch_size: 16\nwarm_up: 2\n")
+
+    def run(*arguments: object) -> Any:
+        return CliRunner().invoke(app, ["train", "--settings", str(few), "--threads", "1", *map(str, arguments)])
+
+    out = tmp_path / "predictor"
+    for _ in range(2):  # the second time there is nothing left to do
+        result = run("--config", "predictor", "--steps", 3, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert open_network(str(out / "predictor.safetensors")) is not None
+    result = run("--config", "manoeuvres", "--out", tmp_path / "table")
+    assert result.exit_code == 0, result.output
+    assert load_manoeuvres(tmp_path / "table" / "manoeuvres.yaml").probability.shape[1] == 6
+    result = run("--config", "predictor", "--data", "world", "--out", out)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "--data" in str(result.exception)
