@@ -35,8 +35,8 @@ class MotionSettings(Settings):
     two_wheeler_speed: float = setting(5.0, "the same of a two-wheeler", unit="m/s", low=0.1)
     pedestrian_speed: float = setting(1.5, "the same of a pedestrian", unit="m/s", low=0.1)
     unknown_speed: float = setting(8.0, "the same of an obstacle without a class", unit="m/s", low=0.1)
-    vehicle_acceleration: float = setting(2.0, "how hard a vehicle changes its velocity", unit="m/s2", low=0.01)
-    pedestrian_acceleration: float = setting(1.0, "how hard a pedestrian does", unit="m/s2", low=0.01)
+    vehicle_acceleration: float = setting(1.5, "how hard a vehicle changes its velocity", unit="m/s2", low=0.01)
+    pedestrian_acceleration: float = setting(0.8, "how hard a pedestrian does", unit="m/s2", low=0.01)
     moving_vehicle: float = setting(0.5, "probability that a vehicle moves when first seen", low=0.0, high=1.0)
     moving_pedestrian: float = setting(0.7, "the same of pedestrians and two-wheelers", low=0.0, high=1.0)
     moving_unknown: float = setting(0.1, "the same of an obstacle without a class", low=0.0, high=1.0)
@@ -46,12 +46,12 @@ class MotionSettings(Settings):
     start_speed: float = setting(2.0, "standard deviation of the speed of what just started", unit="m/s", low=0.1)
     evidence: float = setting(2.0, "most log odds for or against moving from one measurement", low=0.1, high=50.0)
     creep: float = setting(0.1, "drift that still counts as standing, odometry's included", unit="m/sqrt(s)", low=0.001)
-    yaw_rate: float = setting(0.3, "standard deviation of a vehicle's yaw rate", unit="rad/s", low=0.001, high=3.0)
+    yaw_rate: float = setting(0.2, "standard deviation of a vehicle's yaw rate", unit="rad/s", low=0.001, high=3.0)
     curvature: float = setting(
         0.1, "the same of the curvature of a two-wheeler's path", unit="1/m", low=0.001, high=1.0
     )
-    steering: float = setting(1.0, "how quickly either changes by its deviation", unit="1/sqrt(s)", low=0.0, high=10.0)
-    sideways: float = setting(0.5, "speed across its heading of what has wheels", unit="m/s", low=0.01)
+    steering: float = setting(0.5, "how quickly either changes by its deviation", unit="1/sqrt(s)", low=0.0, high=10.0)
+    sideways: float = setting(0.3, "speed across its heading of what has wheels", unit="m/s", low=0.01)
 
     def by_class(self) -> np.ndarray:
         """(11, 6) birth speed, acceleration, probability of moving at birth, start rate, deviation of the turn, and

@@ -138,7 +138,10 @@ class Tracker:
         tracks.detection = np.full(len(tracks), -1)
         if dt <= 0 or len(tracks) == 0:
             return
-        turned = tracks.motion.predict(dt, self._priors[tracks.label], self.settings.motion)
+        prior = self._priors[tracks.label]
+        # Who accelerates goes on doing so for a while: over long gaps that counts for more than over one frame.
+        prior[:, 1] *= 1 + self.settings.unseen_acceleration * tracks.unseen
+        turned = tracks.motion.predict(dt, prior, self.settings.motion)
         tracks.yaw = wrap_angle(tracks.yaw + tracks.motion.moving * turned * tracks.whole)
         tracks.yaw_variance = np.minimum(tracks.yaw_variance + self.settings.turn_rate**2 * dt, 1.0)
         tracks.z_variance = tracks.z_variance + self.settings.climb**2 * dt

@@ -40,6 +40,9 @@ class TrackerSettings(Settings):
     obstacle_yaw_deviation: float = setting(0.2, "of an obstacle's yaw", unit="rad", low=0.01, high=1.5)
     detection_yaw_deviation: float = setting(0.1, "of a detection's yaw", unit="rad", low=0.01, high=1.5)
     climb: float = setting(0.1, "how fast heights change", unit="m/sqrt(s)", low=0.001, high=5.0)
+    unseen_acceleration: float = setting(
+        1.5, "how accelerations grow for each second that a track is not seen", unit="1/s", low=0.0, high=20.0
+    )
     turn_rate: float = setting(0.2, "how fast things turn", unit="rad/sqrt(s)", low=0.001, high=3.0)
     birth_density: float = setting(2e-4, "new things in a frame; a match must be likelier", unit="1/m2", low=1e-9)
     clutter_density: float = setting(0.1, "chance measurements near a track", unit="1/m2", low=1e-9)
@@ -53,7 +56,7 @@ class TrackerSettings(Settings):
     forget: float = setting(0.15, "existence probability that ends a track", low=0.0, high=1.0)
     most_existence: float = setting(0.98, "existence probability is kept below", low=0.5, high=0.999999)
     missed: float = setting(12.0, "loss of log odds while in plain view but not measured", unit="1/s", low=0.0)
-    hidden: float = setting(2.0, "the same while something stands in front", unit="1/s", low=0.0)
+    hidden: float = setting(1.0, "the same while something stands in front", unit="1/s", low=0.0)
     longest_unseen: float = setting(3.0, "a track ends after (or after as long as it was seen)", unit="s", low=0.0)
     grow: float = setting(0.4, "how quickly a part's size follows a larger one", low=0.01, high=1.0)
     shrink: float = setting(0.1, "how quickly it follows a smaller one", low=0.01, high=1.0)
