@@ -6,8 +6,10 @@ from collections import Counter
 
 import numpy as np
 
-from karp_perception.core import Boxes, Decision, DecisionKind, Objects, Plan, Trajectory
+from karp_perception.core import Boxes, Decision, DecisionKind, EgoState, Objects, Plan, Trajectory
+from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.ros.markers import MarkerDrawing
+from karp_perception.ros.trails import SECONDS, Trails
 from karp_perception.sensing.message_types import typestore
 
 LINE_LIST, TEXT, TRIANGLES, DELETE_ALL = 5, 9, 11, 3
@@ -90,3 +92,27 @@ def test_nothing_is_a_deletion_alone_and_a_plan_says_why() -> None:
     assert [marker.action for marker in drawn(drawing)] == [DELETE_ALL]
     plan = Plan(5, Trajectory.empty(), Decision(DecisionKind.STOP, "STOP for car 7"))
     assert drawn(drawing.plan(plan))[-1].text == "STOP: STOP for car 7"
+
+
+def seen_from(pose: np.ndarray, places: np.ndarray, labels: list[int]) -> Objects:
+    """Objects at places (N, 3) of `odom`, standing as far as their velocity says, seen from `pose`."""
+    n = len(places)
+    boxes = Boxes(places, np.tile(SIZE, (n, 1)), np.zeros(n), np.zeros((n, 2)), labels, np.ones(n), frame="odom")
+    return tracked(boxes.transformed(np.linalg.inv(pose), "base_link"))
+
+
+def test_trails_are_where_objects_were_in_the_last_seconds_however_the_vehicle_moves() -> None:
+    trails = Trails()
+    for k in range(60):
+        pose = pose_from_xy_yaw(0.8 * k, 0.1 * k, 0.02 * k)
+        places = np.array([[20 + 0.5 * k, 3.0, 1.0], [30.0, -3.0, 1.0], [40 + 0.5 * k, 9.0, 1.0]])
+        ego = EgoState(k * 100_000_000, pose, np.array([8.0, 0.0]))
+        found = trails.step(k * 100_000_000, seen_from(pose, places, [0, 0, -1]), ego)
+    (trail,) = found  # of the one that moved; what stands has none, and what has neither class nor speed neither
+    world = trail.points @ pose[:3, :3].T + pose[:3, 3]
+    np.testing.assert_allclose(world[:, 1:], np.tile((3.0, 1.0), (len(world), 1)), atol=1e-9)
+    np.testing.assert_allclose(world[[0, -1], 0], (20 + 0.5 * (59 - 10 * SECONDS), 20 + 0.5 * 59))
+    (lines,) = (m for m in drawn(MarkerDrawing(0, "base_link").trails(found)) if m.ns == "trails")
+    np.testing.assert_allclose(points(lines)[::2], trail.points[:-1])
+    np.testing.assert_allclose(points(lines)[1::2], trail.points[1:])
+    assert trails.step(0, seen_from(np.eye(4), places[:1], [0]), EgoState.standing(0)) == []

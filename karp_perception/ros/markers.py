@@ -1,4 +1,4 @@
-"""visualization_msgs/MarkerArray for RViz and Foxglove: boxes, objects with where they may go, the plan.
+"""visualization_msgs/MarkerArray for RViz and Foxglove: boxes, objects with where they were and may go, the plan.
 
 What there can be hundreds of is drawn in a few markers: all boxes of one kind and colour are one list of lines, as are
 all velocities and all predicted paths. Those with a class and those that move stand out: they are filled, and have
@@ -9,13 +9,14 @@ screen.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from karp_perception.core import Boxes, DecisionKind, Objects, Plan, class_name
 from karp_perception.ros.cdr import Cdr, header_bytes
+from karp_perception.ros.trails import Trail
 
 _ARROW, _LINE_STRIP, _LINE_LIST, _TEXT, _TRIANGLE_LIST = 0, 4, 5, 9, 11  # Marker.type
 _ADD, _DELETE_ALL = 0, 3  # Marker.action
@@ -110,6 +111,14 @@ class MarkerDrawing:
         texts = [f"{class_name(label)} {track}: {v:.1f} m/s" for label, track, v in zip(*columns, strict=True)]
         self._texts("object_names", shown, texts)
         self._paths(shown, objects.predicted[of_interest], objects.predicted_probability[of_interest])
+        return self
+
+    def trails(self, trails: Sequence[Trail]) -> MarkerDrawing:
+        """Where objects came from, paler than they are: lists of lines, one a colour."""
+        for color, which in _by_color(np.array([trail.label for trail in trails], int)):
+            ways = [trails[i].points for i in which]
+            ends = np.concatenate([np.stack([way[:-1], way[1:]], axis=1).reshape(-1, 3) for way in ways])
+            self._add(_Marker("trails", _LINE_LIST, (*color, _FILLED), (_LINE_WIDTH, 0.0, 0.0), points=ends))
         return self
 
     def plan(self, plan: Plan) -> MarkerDrawing:

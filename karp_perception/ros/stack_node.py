@@ -7,9 +7,11 @@ import time
 from karp_perception.core import EgoState, SensorFrame
 from karp_perception.pipeline import Pipeline, PipelineSettings
 from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
+from karp_perception.ros.messages import MarkerDrawing
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import OUTPUTS, Outputs
 from karp_perception.ros.process import run
+from karp_perception.ros.trails import Trails
 from karp_perception.ros.warm_up import warm_up_pipeline
 from karp_perception.ros.watchdog import Silence, Watchdog
 
@@ -28,6 +30,7 @@ class StackNode(PerceptionNode):
         self.route = RouteInput(self, self.sensors.assembler.transforms)
         self.inputs |= self.route.counters
         self.pipeline = Pipeline(self.settings.for_cameras(len(self.node_settings.camera_names)))
+        self.trails = Trails()
         self.outputs = Outputs(self, OUTPUTS)
         self.heard = Subscriptions(self)
         self.watchdog = Watchdog(self)
@@ -67,12 +70,13 @@ class StackNode(PerceptionNode):
         self.outputs.planning(result.plan, self.settings.vehicle.wheelbase)
         self.outputs.tracking(stamp_ns, result.objects)
         self.outputs.perception(stamp_ns, result.ego, result.detections, result.obstacles)
-        self.outputs.markers(
-            stamp_ns,
-            lambda drawing: (
-                drawing.perception(result.detections, result.obstacles).objects(result.objects).plan(result.plan)
-            ),
-        )
+        trails = self.trails.step(stamp_ns, result.objects, result.ego)
+
+        def draw(drawing: MarkerDrawing) -> None:
+            drawing.perception(result.detections, result.obstacles)
+            drawing.objects(result.objects).trails(trails).plan(result.plan)
+
+        self.outputs.markers(stamp_ns, draw)
         self.done(stamp_ns, result.latency_ms, start)
 
 

@@ -15,6 +15,7 @@ from karp_perception.ros.motion_input import OdometryInput
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, TRACKING, Outputs, boxes_in_base
 from karp_perception.ros.process import run
+from karp_perception.ros.trails import Trails
 from karp_perception.tracking.tracker import Tracker
 
 
@@ -29,6 +30,7 @@ class TrackerNode(PerceptionNode):
     def build(self) -> None:
         """The tracker and its joined inputs."""
         self.tracker = Tracker(self.settings.tracker)
+        self.trails = Trails()
         self.predictor = Predictor(self.settings.tracker.prediction, self.settings.vehicle)
         self.odometry = OdometryInput(self)
         decode = partial(boxes_in_base, base_frame=self.settings.sensing.base_frame)
@@ -59,7 +61,8 @@ class TrackerNode(PerceptionNode):
             objects = self.predictor.step(stamp_ns, objects, ego)
         start = time.perf_counter()
         self.outputs.tracking(stamp_ns, objects)
-        self.outputs.markers(stamp_ns, lambda drawing: drawing.objects(objects))
+        trails = self.trails.step(stamp_ns, objects, ego)
+        self.outputs.markers(stamp_ns, lambda drawing: drawing.objects(objects).trails(trails))
         self.done(stamp_ns, stopwatch.milliseconds, start)
 
 
