@@ -27,6 +27,7 @@ class CommonMotionSettings(Settings):
     inlier: float = setting(3.0, "residual, in deviations, at which a box has a quarter of its weight", low=0.5)
     acceleration: float = setting(3.0, "how hard the vehicle changes its speed", unit="m/s2", low=0.1, high=20.0)
     turn: float = setting(0.6, "how fast its yaw rate changes", unit="rad/s2", low=0.01, high=10.0)
+    straightens: float = setting(2.0, "how long a turn lasts that nothing confirms", unit="s", low=0.1, high=100.0)
     first_speed: float = setting(12.0, "deviation of the speed before anything is known", unit="m/s", low=0.1)
     first_yaw_rate: float = setting(0.2, "the same of the yaw rate", unit="rad/s", low=0.01, high=3.0)
     sideways: float = setting(0.4, "deviation of the speed sideways", unit="m/s", low=0.01, high=5.0)
@@ -67,6 +68,10 @@ class CommonMotion:
         dt, self._stamp_ns = (stamp_ns - self._stamp_ns) * 1e-9, stamp_ns
         self._variance = self._variance + np.array([settings.acceleration, 0.0, settings.turn]) ** 2 * dt**2
         self._variance[1] = settings.sideways**2
+        # Where all that is seen moves, a turn of the vehicle and a turn of everything look alike: then there is none.
+        fades = np.exp(-dt / settings.straightens)
+        self._motion[2] *= fades
+        self._variance[2] = fades**2 * self._variance[2] + (1 - fades**2) * settings.first_yaw_rate**2
         way, variance = self._motion * dt, self._variance * dt**2
         if len(expected) and len(measured):
             here = expected.transformed(invert_pose(self._pose), "base_link")
