@@ -13,6 +13,10 @@ from karp_perception.tracking.association import whole_pairs
 from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
 from karp_perception.tracking.visibility import near_pairs
 
+_CORE = 0.5
+"""A time counts if it is no less likely than this share of the likeliest that a thing is in the way then: of the paths
+of a thing that surely crosses the first may be early and the last late, but not both are to be waited for."""
+
 _SAME = 0.3
 """How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
 
@@ -26,7 +30,7 @@ class HazardSettings(Settings):
     slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
     crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
     least_probability: float = setting(
-        0.2, "a thing counts while it is in the way with no less, all its predicted paths together", low=0.0, high=1.0
+        0.15, "things less likely to come into the way, by all their paths together, do not count", low=0.0, high=1.0
     )
     settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
     look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
@@ -215,9 +219,10 @@ def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettin
     front = corridor.vehicle.front
     inside = (d - half_d < left) & (d + half_d > right) & (s > front) & (s - half_s < corridor.length)
     # One path of several that are all likely must not stop the vehicle, nor may many that agree be overlooked.
-    likely = probability @ inside >= max(settings.least_probability, 1e-9)
-    if not likely.any():
+    if probability @ inside.any(axis=1) < max(settings.least_probability, 1e-9):
         return None
+    there = probability @ inside
+    likely = there >= _CORE * there.max()
     inside &= likely
     when = np.flatnonzero(likely)
     gap = max(float((s - half_s)[inside].min()) - front, 0.0)
