@@ -1,7 +1,7 @@
 """Frames a second of the tracker by the number of objects, and against a plain loop over tracks in the same run.
 
     taskset -c 0 python benchmarks/tracking.py
-    python benchmarks/tracking.py --objects 20 200 500 --json tracking.json
+    python benchmarks/tracking.py --objects 20 50 100 200 500 --json tracking.json --plot tracking.png
 
 The scene: objects on a grid, half of them moving, measured with noise and in a random order. The loop is the textbook
 way to write the same core, one constant-velocity Kalman filter a track and one Hungarian assignment over the full
@@ -22,11 +22,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from karp_perception.core import Boxes, EgoState
 from karp_perception.tracking.tracker import Tracker
+from karp_perception.view.palette import CLASS_COLORS, MUTED
+from karp_perception.view.plot import Plot, canvas, legend
 
 STEP_NS = 100_000_000
 FRAMES = 20
@@ -96,12 +99,40 @@ def frames_per_second(run: Callable[[], int], repeat: int) -> float:
     return FRAMES / best
 
 
+def plot(rows: list[dict[str, float]], file: Path) -> None:
+    """Milliseconds a frame over the number of objects, both axes in logarithms: twice as many, twice as far."""
+    series = {
+        "detections": ("detections_fps", CLASS_COLORS[0]),
+        "visible parts": ("obstacles_fps", CLASS_COLORS[5]),
+        "a loop over tracks": ("loop_fps", MUTED),
+    }
+    count = np.array([row["objects"] for row in rows], float)
+    times = {name: np.array([1000 / row[key] for row in rows]) for name, (key, _) in series.items()}
+    low = 10 ** np.floor(np.log10(min(t.min() for t in times.values())))
+    high = 10 ** np.ceil(np.log10(max(t.max() for t in times.values())))
+    image = canvas(900, 520)
+    ends = (float(np.log10(count.min())) - 0.05, float(np.log10(count.max())) + 0.05)
+    axes = Plot(
+        image, (80, 80, 660, 450), ends, (float(np.log10(low)), float(np.log10(high))),
+        title="The tracker on one core", x_label="objects in a frame", y_label="ms a frame",
+    )  # fmt: skip
+    axes.x_ticks({float(np.log10(n)): f"{n:.0f}" for n in count})
+    axes.y_ticks({float(e): f"{10.0**e:g}" for e in range(int(np.log10(low)), int(np.log10(high)) + 1)})
+    for name, (_, color) in series.items():
+        axes.line(np.log10(count), np.log10(times[name]), color)
+        for n, t in zip(count, times[name], strict=True):
+            axes.dot(float(np.log10(n)), float(np.log10(t)), color)
+    legend(image, [(name, color) for name, (_, color) in series.items()], (690, 100))
+    cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
 def main() -> None:
     """Prints a table and writes JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", type=int, nargs="+", default=[20, 200, 500])
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--objects", type=int, nargs="+", default=[20, 50, 100, 200, 500])
+    parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="PNG of the time a frame takes over the number of objects")
     arguments = parser.parse_args()
     rows = []
     for count in arguments.objects:
@@ -118,6 +149,8 @@ def main() -> None:
     print(json.dumps({"tracking": rows}, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps({"tracking": rows}, indent=2) + "\n")
+    if arguments.plot:
+        plot(rows, arguments.plot)
 
 
 if __name__ == "__main__":

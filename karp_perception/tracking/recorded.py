@@ -34,10 +34,13 @@ _FOCAL_PX = 720.0  # of KITTI's camera, where no detection tells it
 def _tracker_settings() -> TrackerSettings:
     """As in a vehicle, but for what these detections are: many and weak ones, one class a file, no visible parts.
 
-    Where few objects tell the vehicle's motion, part of it is left in theirs, and they do not go where they point.
+    Where few objects tell the vehicle's motion, part of it is left in theirs: they accelerate more and do not go where
+    they point, and a turn that all of them had would be the vehicle's own.
     """
     return TrackerSettings(
-        motion=MotionSettings(sideways=_ANY_SPEED, vehicle_acceleration=2.5, pedestrian_acceleration=1.5, yaw_rate=0.02, curvature=0.002),
+        motion=MotionSettings(
+            vehicle_acceleration=2.5, pedestrian_acceleration=1.5, sideways=_ANY_SPEED, yaw_rate=0.02, curvature=0.002
+        ),
         birth_score=0.12, confident=0.5, weak_cost=0.0, weak_existence=0.0, confirm=0.0, report=0.0, forget=0.03,
         missed=5.0, class_weight=20.0,
     )  # fmt: skip

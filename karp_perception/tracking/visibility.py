@@ -21,7 +21,7 @@ _TOUCH = 0.3
 """How much a box is grown before it counts as touching the probe, m."""
 _SHADOW = 1.0
 """How much nearer an occluder must be than what it hides, m."""
-_FEW_PAIRS = 100_000
+_FEW_PAIRS = 20000
 """Up to here all distances are computed sooner than two trees are built."""
 
 
