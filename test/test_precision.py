@@ -76,10 +76,16 @@ def test_the_order_of_queries_means_nothing() -> None:
 def test_differences_are_those_of_queries_that_count() -> None:
     outputs = heads()
     assert parity(outputs, changed(outputs, "center", slice(10, 40), 0.5)).worst["center_m"] == 0.0
-    result = parity(outputs, changed(outputs, "center", 3, (0.3, 0.0, 0.4)))
+    result = parity(outputs, changed(outputs, "center", 1, (0.3, 0.0, 0.4)))
     assert result.worst["center_m"] == pytest.approx(0.5)
     assert result.queries == 10
     assert not result.passed
+
+
+def test_centres_that_are_far_away_may_differ_in_proportion() -> None:
+    outputs = heads()
+    outputs["center"][0, 8] = 40.0, 0.0, 1.0
+    assert parity(outputs, changed(outputs, "center", 8, (0.0, 0.0, 0.8))).worst["center_m"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +143,7 @@ def test_masked_queries_are_not_compared() -> None:
 def test_a_network_without_any_score_is_compared_everywhere() -> None:
     outputs = changed(heads(), "logits", slice(0, 10), -8.0)
     assert parity(outputs, outputs).queries == 40
-    assert not parity(outputs, changed(outputs, "center", slice(20, 40), (0, 0, 0.5))).passed
+    assert not parity(outputs, changed(outputs, "center", slice(0, 20), (0, 0, 0.5))).passed
     swapped = parity(outputs, changed(outputs, "center", slice(20, 40), (0, 50, 0)))
     assert (swapped.unmatched, swapped.passed) == (40, True)
     assert not parity(outputs, changed(outputs, "center", slice(0, 40), (0, 50, 0))).passed  # nothing left to compare
@@ -353,6 +359,7 @@ def test_bf16_of_this_cpu_agrees_with_f32_but_for_swapped_candidates(weights: Pa
     assert all(set(inputs) == set(graph.inputs) for inputs in examples)
     result = measure_parity(exact, fast, examples, dataclasses.replace(ParityLimits(), probability=0.2))
     assert result.queries > 3 * SMALL.queries
-    assert 0 < result.worst["center_m"] < 0.2
+    assert 0 < result.usual["center_m"] < 0.4
+    assert result.worst["center_m"] < 1.0  # random weights tell depths of up to 90 m
     assert result.usual["yaw_rad"] < 0.05
     assert result.unmatched < 0.15 * result.queries

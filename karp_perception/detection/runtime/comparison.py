@@ -12,6 +12,7 @@ from karp_perception.detection.runtime.parity import QUANTITIES, Parity, ParityL
 
 _MASKED_LOGIT = -100.0  # at or below it a query stands for nothing, as in decoding
 _SAME_QUERY_M = 1.0  # between the centres of one query's boxes; candidates lie on tokens of 1.6 m
+_NEAR_M = 10.0  # beyond it a centre may differ in proportion to its distance: depth in an image is told as a logarithm
 _COUNTS = 0.1  # score from which a query is compared: a third of the usual threshold
 _USUAL = 0.95  # share of the queries that stay within the limits
 _WORST = 4.0  # limits that the rest stays within: one query at a tipping point is not a wrong engine
@@ -80,5 +81,6 @@ def _pair_differences(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.nd
     turn *= np.minimum(1.0, np.hypot(sine, cosine))
     best = np.maximum(ours["probability"].max(axis=1), theirs["probability"].max(axis=1))
     center = np.linalg.norm(ours["center"] - theirs["center"], axis=1)
+    center /= np.maximum(1.0, np.linalg.norm(ours["center"][:, :2], axis=1) / _NEAR_M)
     columns = (gap["probability"], center, gap["log_size"], turn, gap["velocity"], gap["log_variance"])
     return np.column_stack([best, *columns])

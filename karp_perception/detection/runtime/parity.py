@@ -29,7 +29,7 @@ class ParityLimits:
 
     Attributes:
         probability: of any class; thresholds are set in tenths.
-        center_m: a quarter of a canvas cell.
+        center_m: a quarter of a canvas cell; beyond 10 m, 1 % of the distance.
         log_size: 5 % of a length, 0.2 m of a car.
         yaw_rad: 3 degrees.
         velocity_mps: a fifth of a pedestrian's.
