@@ -251,6 +251,66 @@ def test_another_odometry_source_does_not_move_what_is_around() -> None:
     assert np.linalg.norm(objects.boxes.velocity[0]) < 0.7
 
 
+def test_a_weak_detection_goes_on_with_a_track_and_starts_none() -> None:
+    tracker = Tracker()
+    for k in range(30):
+        strong = detections([(10 + 0.5 * k, 3, 0.0)], score=0.8 if k < 8 else 0.15)
+        stray = detections([(30, -8, 0.0)], score=0.15)
+        objects = step(tracker, k, Boxes.concatenate([stray, strong]))
+        assert objects.track_id.tolist() == [1]
+        assert objects.unseen[0] == 0
+        assert objects.detection_index.tolist() == [1]
+    assert objects.boxes.center[0, 0] == pytest.approx(10 + 0.5 * 29, abs=0.2)
+
+
+def test_the_surer_of_two_detections_takes_the_track_and_the_other_one_nothing() -> None:
+    tracker = Tracker()
+    for k in range(10):
+        step(tracker, k, detections([(10, 0, 0.0)]))
+    both = Boxes.concatenate([detections([(10.1, 0, 0.0)], score=0.1), detections([(10.6, 0, 0.0)], score=0.9)])
+    objects = step(tracker, 10, both)
+    assert objects.track_id.tolist() == [1]
+    assert objects.detection_index.tolist() == [1]
+
+
+def test_a_car_across_the_lane_is_not_the_one_along_it() -> None:
+    """At the same place as far as the noise goes, 90 degrees turned: the other, a little further, fits."""
+    tracker = Tracker()
+    for k in range(10):
+        step(tracker, k, detections([(10, 0, 0.0)]))
+    objects = step(tracker, 10, detections([(10.1, 0.4, np.pi / 2), (10.5, 0, 0.05)]))
+    assert objects.detection_index[objects.track_id == 1].tolist() == [1]
+
+
+def test_where_tracks_are_expected_is_where_they_come_to_be() -> None:
+    tracker, speed = Tracker(), 6.0
+    for k in range(20):
+        step(tracker, k, detections([(10 + 0.1 * speed * k, 0, 0.0), (5, 9, 0.0)]))
+    expected, deviation, fresh = tracker.expected(20 * STEP_NS + 2 * STEP_NS)
+    np.testing.assert_allclose(expected.center[:, :2], [(5, 9), (10 + 0.1 * speed * 22, 0)], atol=0.4)
+    assert (deviation > 0).all()
+    assert not fresh.any()
+    assert tracker.expected(19 * STEP_NS)[1].max() < deviation.max()  # further ahead, less sure
+
+
+@pytest.mark.parametrize("radius", [12.0, 25.0])
+def test_a_car_in_a_roundabout_keeps_its_id_and_its_speed_and_never_turns_round(radius: float) -> None:
+    tracker, rng, speed = Tracker(), np.random.default_rng(0), 7.0
+    errors = []
+    for k in range(60):
+        a = speed / radius * 0.1 * k
+        place = np.array([30 + radius * np.cos(a), radius * np.sin(a)]) + rng.normal(0, 0.2, 2)
+        flip = np.pi if k in (15, 31, 46) else 0.0  # a detector takes its back for its front now and then
+        objects = step(tracker, k, detections([(*place, a + np.pi / 2 + rng.normal(0, 0.05) + flip)]))
+        assert objects.track_id.tolist() == [1]
+        if k > 15:
+            truth = speed * np.array([-np.sin(a), np.cos(a)])
+            errors.append(np.linalg.norm(objects.boxes.velocity[0] - truth))
+            turned = (objects.boxes.yaw[0] - (a + np.pi / 2) + np.pi) % (2 * np.pi) - np.pi
+            assert abs(turned) < 0.35
+    assert np.median(errors) < 0.8
+
+
 def test_boxes_in_another_frame_are_refused() -> None:
     with pytest.raises(InvalidInput, match="base_link"):
         Tracker().step(0, Boxes.empty("map"), Boxes.empty(), ego_at(0))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karp_perception.core import Boxes, EgoState, Objects
+from karp_perception.core import Boxes, EgoState, InvalidInput, Objects
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.tracking.tracker import Tracker
 
@@ -132,10 +133,42 @@ def test_the_rate_of_frames_does_not_change_the_velocity(period_ms: int) -> None
     np.testing.assert_allclose(objects.boxes.velocity[0], (6, 0), atol=0.6)
 
 
-def test_five_thousand_boxes_in_a_frame() -> None:
-    tracker, rng = Tracker(), np.random.default_rng(6)
-    boxes = random_boxes(rng, 5000, 150, True)
+@pytest.mark.parametrize("unknown", [True, False])
+def test_five_thousand_boxes_in_a_frame(unknown: bool) -> None:
+    tracker, rng, none = Tracker(), np.random.default_rng(6), Boxes.empty()
+    boxes = random_boxes(rng, 5000, 150, unknown)
     for k in range(3):
-        objects = tracker.step(k * 100_000_000, Boxes.empty(), boxes, standing(0))
+        inputs = (none, boxes) if unknown else (boxes, none)
+        objects = tracker.step(k * 100_000_000, *inputs, standing(0))
     assert 0 < len(objects) <= 5000
     assert len(np.unique(objects.track_id)) == len(objects)
+
+
+def test_what_is_not_a_number_does_not_get_as_far_as_the_tracker() -> None:
+    """Places that are NaN are no boxes; velocities that are NaN are unknown ones."""
+    good = random_boxes(np.random.default_rng(0), 3, 20, False)
+    center = good.center.copy()
+    center[1, 0] = np.nan
+    with pytest.raises(InvalidInput, match="finite"):
+        replace(good, center=center)
+    objects = Objects.empty()
+    for k in range(4):
+        unknown = replace(good, velocity=np.full((3, 2), np.nan), score=np.full(3, 0.9))
+        objects = Tracker().step(k, unknown, Boxes.empty(), standing(k))
+    assert np.isfinite(objects.boxes.velocity).all()
+    assert np.isfinite(objects.covariance).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_indices_name_the_rows_that_came_in(seed: int) -> None:
+    rng, tracker = np.random.default_rng(seed), Tracker()
+    base = replace(random_boxes(rng, 8, 40, False), score=np.full(8, 0.9))
+    for k in range(4):
+        order = rng.permutation(8)
+        objects = tracker.step(k * 100_000_000, base[order], Boxes.empty(), standing(0))
+        seen = objects.detection_index >= 0
+        taken = objects.detection_index[seen]
+        assert len(np.unique(taken)) == len(taken)
+        apart = base.center[order][taken] - objects.boxes.center[seen]
+        assert np.linalg.norm(apart[:, :2], axis=1).max(initial=0.0) < 2.0

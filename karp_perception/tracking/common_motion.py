@@ -17,6 +17,8 @@ from karp_perception.core import Boxes, EgoState, MotionSource
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, wrap_angle
 from karp_perception.core.settings import Settings, setting
 
+_NO_CHANGE = 1e-4  # m and rad, from which a fit has come to its end
+
 
 @dataclass(frozen=True)
 class CommonMotionSettings(Settings):
@@ -34,7 +36,7 @@ class CommonMotionSettings(Settings):
     search_step: float = setting(
         0.25, "between the ways ahead that are tried while the speed is open", unit="m", low=0.01
     )
-    iterations: int = setting(6, "of the fit", low=1, high=50)
+    iterations: int = setting(6, "of the fit, at most", low=1, high=50)
     fewest: int = setting(3, "boxes that have to agree on a speed before any is known", low=2, high=50)
 
 
@@ -130,7 +132,10 @@ class CommonMotion:
                 information[2, 2] += (w * (lever**2).sum(axis=1)).sum() + v.sum()
                 pull[:2] += (w[:, None] * d).sum(axis=0)
                 pull[2] += (w * (lever * d).sum(axis=1)).sum() + (v * turn).sum()
-            way = way + np.linalg.solve(information, pull)
+            change = np.linalg.solve(information, pull)
+            way = way + change
+            if np.abs(change).max() < _NO_CHANGE:
+                break
         return way, np.linalg.inv(information)
 
     def _agreement(self, way: np.ndarray, here: Boxes, measured: Boxes, kind: np.ndarray, noise: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from karp_perception.core import Boxes, Objects
 from karp_perception.core.settings import Settings, setting
+from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.sensing.datasets.kitti_tracking import FRAME_NS, KittiRows, boxes_of, rows_of
 from karp_perception.tracking.common_motion import CommonMotion, CommonMotionSettings
 from karp_perception.tracking.motion import MotionSettings
@@ -38,6 +39,7 @@ def _tracker_settings() -> TrackerSettings:
     they point, and a turn that all of them had would be the vehicle's own.
     """
     return TrackerSettings(
+        prediction=PredictionSettings(horizon=0.1),
         motion=MotionSettings(
             vehicle_acceleration=2.5, pedestrian_acceleration=1.5, sideways=_ANY_SPEED, yaw_rate=0.02, curvature=0.002
         ),
