@@ -147,6 +147,23 @@ def test_a_route_of_no_length_and_time_that_stands_are_no_problem(weights: str) 
     np.testing.assert_array_equal(predictor.step(0, objects, ego_at(0, 0, 0)).predicted, first.predicted)
 
 
+def test_the_latest_route_counts() -> None:
+    ahead = np.array([[-20.0, 0.0], [80.0, 0.0]])
+    beside = ahead + np.array([0.0, 1.5])
+    objects = seen([[10, 0.75]], [0.0], [[6, 0]], [CAR])
+
+    def end(predictor: Predictor, k: int, points: np.ndarray | None) -> float:
+        route = None if points is None else Route(points)
+        found = predictor.step(k * STEP_NS, objects, ego_at(0, 0, 0), route)
+        return float(found.predicted[0, found.predicted_probability[0].argmax(), -1, 1])
+
+    predictor = Predictor(WITHOUT)
+    assert end(predictor, 0, ahead) == pytest.approx(0.0, abs=0.15)
+    assert end(predictor, 1, ahead.copy()) == pytest.approx(0.0, abs=0.15)
+    assert end(predictor, 2, beside) == pytest.approx(1.5, abs=0.15)
+    assert end(predictor, 3, None) == pytest.approx(0.75, abs=1e-6)
+
+
 def test_paths_of_other_settings_are_refused() -> None:
     s = np.array([[-20.0, 0.0], [80.0, 0.0]])
     objects = replace(seen([[10, 0]], [0.0], [[4, 0]], [CAR]), prediction_step=0.2)

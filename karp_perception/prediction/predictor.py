@@ -95,7 +95,9 @@ class Predictor:
         return state, size
 
     def _known_lanes(self, route: Route | None) -> tuple[Lanes, LanePieces] | None:
-        if route is not self._route:
+        # A route is often told anew in every frame; lanes are cut from it only where it is another one.
+        before = self._route
+        if route is not before and (route is None or before is None or not np.array_equal(route.points, before.points)):
             self._route = route
             lanes = None if route is None else Lanes.of([route.points])
             self._lanes = None if lanes is None or len(lanes) == 0 else (lanes, LanePieces.of(lanes))
