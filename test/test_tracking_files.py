@@ -161,6 +161,23 @@ def test_the_order_of_the_lines_does_not_matter() -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+def test_one_thing_that_two_detectors_claim_is_what_the_surer_one_says() -> None:
+    """A cyclist whom the pedestrian detector takes for one of its own, now and then with the higher score."""
+    rng, n = np.random.default_rng(0), 30
+    table = np.column_stack([np.arange(n), np.zeros(n), 15 + 0.3 * np.arange(n), np.full(n, 2.0), np.zeros(n)])
+    cyclist = _rows(table, rng.normal(7, 1, n), *rng.normal(0, 0.05, (2, n)))
+    walker = _rows(table, rng.normal(4, 1, n), *rng.normal(0, 0.2, (2, n)))
+    kinds = (("Cyclist", (1.7, 0.6, 1.8), cyclist), ("Pedestrian", (1.7, 0.7, 0.8), walker))
+    parts = [
+        KittiRows(**{**_columns(rows), "kind": np.full(n, kind, "<U16"), "size": np.tile(size, (n, 1))})
+        for kind, size, rows in kinds
+    ]
+    tracks = track_kitti(KittiRows.concatenate(parts))
+    assert set(tracks.kind.tolist()) == {"Cyclist"}
+    assert len(set(tracks.track_id.tolist())) == 1
+    assert set(track_kitti(parts[1]).kind.tolist()) == {"Pedestrian"}  # with nobody to contradict
+
+
 def test_no_detections_no_tracks() -> None:
     assert len(track_kitti(KittiRows.of(0))) == 0
 

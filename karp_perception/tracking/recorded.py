@@ -102,6 +102,16 @@ def track_kitti(detections: KittiRows, settings: RecordedSettings | None = None)
     return KittiRows.concatenate(parts)
 
 
+def _one_thing(boxes: Boxes, score: np.ndarray) -> np.ndarray:
+    """(N,) False for tracks that lie on a surer one (by `score`) of another class: one thing is not two."""
+    label, length = boxes.label, boxes.size[:, 0]
+    if len(boxes) == 0 or (label == label[0]).all():
+        return np.ones(len(boxes), bool)
+    apart = np.hypot(*(boxes.center[:, None, :2] - boxes.center[None, :, :2]).transpose(2, 0, 1))
+    rival = (label[:, None] != label) & (score > score[:, None]) & (apart < 0.25 * (length[:, None] + length))
+    return ~rival.any(axis=1)
+
+
 class _Told:
     """What is told of each track: its score, and its rectangle in the image."""
 
@@ -129,6 +139,7 @@ class _Told:
         columns = rows_of(objects.boxes)
         rectangle, visible = self._rectangles(columns, self._last[ids], found)
         tell = (score >= settings.least) & visible & (objects.unseen <= settings.foretold + 1e-6)
+        tell &= _one_thing(objects.boxes, score)
         n = int(tell.sum())
         return KittiRows.of(
             n, frame=np.full(n, frame), track_id=ids[tell], kind=self.detections.kind[self._last[ids[tell]]],
