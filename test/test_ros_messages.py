@@ -77,6 +77,19 @@ def tracked(draw: st.DrawFn) -> Objects:
     return Objects(of, ids, covariance, np.zeros(n), np.zeros(n), predicted, probability, step)
 
 
+def test_paths_that_nobody_takes_are_not_sent() -> None:
+    one = Boxes(np.zeros((2, 3)), np.ones((2, 3)), np.zeros(2), np.zeros((2, 2)), np.zeros(2, int), np.ones(2))
+    predicted = np.arange(2 * 3 * 4 * 3, dtype=float).reshape(2, 3, 4, 3) * 0.01
+    probability = np.array([[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    objects = Objects(one, [1, 2], np.zeros((2, 6, 6)), [0, 0], [0, 0], predicted, probability)
+    message = read(messages.objects_bytes(objects, 0), OBJECTS)
+    assert [len(found.kinematics.predicted_paths) for found in message.objects] == [2, 1]
+    back = messages.objects_from_message(message)
+    np.testing.assert_allclose(back.predicted[0], predicted[0, [0, 2]], atol=1e-12)
+    np.testing.assert_allclose(back.predicted[1, 0], predicted[1, 0], atol=1e-12)
+    np.testing.assert_array_equal(back.predicted_probability, [[0.5, 0.5], [1.0, 0.0]])
+
+
 def a_plan(kind: DecisionKind = DecisionKind.FOLLOW, points: int = 5) -> Plan:
     t = 0.1 * np.arange(points)
     way = Trajectory(t, 5 * t, 0.1 * t, 0.02 * t, 5 - t, -np.ones(points), np.full(points, 0.01))

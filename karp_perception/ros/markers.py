@@ -190,7 +190,7 @@ class MarkerDrawing:
             return
         paths = predicted[:, :, :: -(-predicted.shape[2] // _PATH_POINTS)].copy()
         paths[..., 2] = boxes.center[:, 2, None, None]
-        drawn = np.ptp(paths[..., :2], axis=2).max(axis=-1) > _LINE_WIDTH
+        drawn = (np.ptp(paths[..., :2], axis=2).max(axis=-1) > _LINE_WIDTH) & (probability > 0.0)
         ends = np.stack([paths[:, :, :-1], paths[:, :, 1:]], axis=3)[drawn]  # (P, segments, 2, 3)
         if not ends.size:
             return

@@ -49,21 +49,24 @@ _SHAPE = struct.pack("<B3xI", BOUNDING_BOX, 0)  # no footprint
 
 def objects_bytes(objects: Objects, stamp_ns: int) -> bytes:
     """Serialised autoware_perception_msgs/PredictedObjects of tracked objects."""
-    boxes, (n, k, points) = objects.boxes, objects.predicted.shape[:3]
+    boxes, n, points = objects.boxes, len(objects), objects.predicted.shape[2]
+    # Most things stand and have one path: what fills up the others' places is not sent.
+    possible = objects.predicted_probability > 0.0
     uuids = [track_uuid(number).tobytes() for number in objects.track_id.tolist()]
     existence = np.zeros(n, _EXISTENCE)
     existence["probability"], existence["classes"], existence["class_probability"] = boxes.score, 1, 1.0
     existence["label"] = [autoware_label(label) for label in boxes.label.tolist()]
-    ends = np.zeros(n * k, _PATH_END)
+    ends = np.zeros(int(possible.sum()), _PATH_END)
     ends["seconds"], ends["nanoseconds"] = divmod(round(objects.prediction_step * NANOSECONDS), NANOSECONDS)
-    ends["probability"] = objects.predicted_probability.ravel()
-    columns = zip(uuids, rows(existence), rows(_kinematics(objects)), rows(boxes.size), strict=True)
-    paths = iter(zip(rows(_paths_from_present(objects)), rows(ends), strict=True))
+    ends["probability"] = objects.predicted_probability[possible]
+    counts = possible.sum(axis=1).tolist()
+    columns = zip(uuids, rows(existence), rows(_kinematics(objects)), rows(boxes.size), counts, strict=True)
+    paths = iter(zip(rows(_paths_from_present(objects, possible)), rows(ends), strict=True))
 
     cdr = Cdr()
     cdr.aligned(4, header_bytes(stamp_ns, boxes.frame))
     cdr.put("I", n)
-    for uuid, exists, kinematics, size in columns:
+    for uuid, exists, kinematics, size, k in columns:
         cdr.aligned(1, uuid)
         cdr.aligned(4, exists)
         cdr.aligned(8, kinematics)
@@ -77,15 +80,14 @@ def objects_bytes(objects: Objects, stamp_ns: int) -> bytes:
     return cdr.message()
 
 
-def _paths_from_present(objects: Objects) -> np.ndarray:
-    """(N * K, 1 + T, 7) poses of the predicted paths, which begin where the object is now."""
-    boxes, predicted = objects.boxes, objects.predicted
-    n, k, points = predicted.shape[:3]
-    course = np.empty((n, k, 1 + points, 4))  # x y z yaw
-    course[:, :, 0, :2], course[:, :, 0, 3] = boxes.center[:, None, :2], boxes.yaw[:, None]
-    course[..., 2] = boxes.center[:, 2, None, None]
-    course[:, :, 1:, [0, 1, 3]] = predicted
-    return pose_rows(course[..., :3], course[..., 3]).reshape(n * k, 1 + points, 7)
+def _paths_from_present(objects: Objects, chosen: np.ndarray) -> np.ndarray:
+    """(M, 1 + T, 7) poses of the M predicted paths that are `chosen` (N, K); they begin where the object is now."""
+    boxes, predicted, owner = objects.boxes, objects.predicted[chosen], np.nonzero(chosen)[0]
+    course = np.empty((len(owner), 1 + predicted.shape[1], 4))  # x y z yaw
+    course[:, 0, :2], course[:, 0, 3] = boxes.center[owner, :2], boxes.yaw[owner]
+    course[..., 2] = boxes.center[owner, 2, None]
+    course[:, 1:, [0, 1, 3]] = predicted
+    return pose_rows(course[..., :3], course[..., 3])
 
 
 def _kinematics(objects: Objects) -> np.ndarray:

@@ -96,7 +96,7 @@ class DriveLog:
         moves, distance = moving(objects), np.linalg.norm(boxes.center[:, :2], axis=1)
         lines, texts = [], []
         for i in np.flatnonzero(moves | (objects.track_id == (target or -1))):
-            for path in objects.predicted[i]:
+            for path in objects.predicted[i, objects.predicted_probability[i] > 0.0]:
                 lines.append(_line(np.column_stack([path[:, :2], np.full(len(path), 0.2)]), colors[i]))
             if distance[i] < _NAMED_WITHIN_M:
                 speed = np.hypot(*boxes.velocity[i])
