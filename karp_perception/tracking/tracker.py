@@ -25,6 +25,7 @@ __all__ = ["Tracker", "TrackerSettings"]
 
 _log = logging.getLogger(__name__)
 _BORN_HEIGHT_VARIANCE = 0.04  # m²
+_SLACK = 0.5  # m, by which the place of anything may be off
 _AT = np.array([0, 1, 4, 5])  # of x, y, vx, vy in Objects.covariance
 
 
@@ -148,10 +149,9 @@ class Tracker:
         tracks.age = tracks.age + dt
         tracks.unseen = tracks.unseen + dt
 
-    def _reach(self) -> np.ndarray:
-        """(N,) how far from where it is expected each track is looked for, m."""
+    def _reach(self, slack: float) -> np.ndarray:
+        """(N,) how far from where it is expected each track is looked for, m; `slack` m beyond its deviation."""
         _, covariance = self._tracks.motion.mixed()
-        slack = 0.5 + 3 * self.settings.gate_deviation
         return np.minimum(4 * np.sqrt(covariance[:, 0, 0] + covariance[:, 1, 1]) + slack, 20.0)
 
     def _join_detections(self, boxes: Boxes, sensor: np.ndarray, dt: float) -> np.ndarray:
@@ -160,7 +160,8 @@ class Tracker:
         if len(boxes) == 0:
             return np.zeros(len(tracks), bool)
         noise = detection_noise(boxes, dt, self.settings)
-        rows, free = join_detections(tracks, boxes, noise, self._reach(), sensor, self.settings)
+        reach = self._reach(_SLACK + 3 * self.settings.gate_deviation)
+        rows, free = join_detections(tracks, boxes, noise, reach, sensor, self.settings)
         updated = np.zeros(len(tracks) + len(free), bool)
         updated[rows] = updated[len(tracks) :] = True
         if len(free):
@@ -183,7 +184,7 @@ class Tracker:
         if len(boxes) == 0 and tracks.whole.all():
             return detected, np.full(len(tracks), -1)
         skyline = Skyline(boxes, sensor)
-        seen, index, free = join_obstacles(tracks, boxes, detected, self._reach(), skyline, settings)
+        seen, index, free = join_obstacles(tracks, boxes, detected, self._reach(_SLACK), skyline, settings)
         if len(free):
             born = boxes[free]
             noise = np.tile(4 * settings.side_deviation**2 * np.eye(2), (len(free), 1, 1))
