@@ -25,7 +25,7 @@ class PerceptionErrors(Settings):
     late: float = setting(0.2, "by which velocities come behind", unit="s", low=0.0, high=2.0)
 
     def scaled(self, factor: float) -> PerceptionErrors:
-        """Errors so many times as large, as late."""
+        """Errors so many times as large; velocities come no later."""
         names = ("position", "speed", "pedestrian_speed", "yaw", "pedestrian_yaw")
         return replace(self, **{name: factor * getattr(self, name) for name in names})
 
