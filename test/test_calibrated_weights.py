@@ -15,7 +15,7 @@ from small_model import SMALL, small_weights
 
 from karp_perception.core import Boxes, ConfigurationError
 from karp_perception.core.boxes import VARIANCE_OF
-from karp_perception.detection.model.detector_net import Prediction, build
+from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens, build
 from karp_perception.detection.model.weights import find_model, load_network, read_metadata
 from karp_perception.evaluation.calibrated_weights import apply_calibration, calibrate_weights, trained_source
 from karp_perception.evaluation.detection_run import EvaluationOptions, Source, evaluate
@@ -24,9 +24,13 @@ from karp_perception.evaluation.score_calibration import Scaling, VarianceCalibr
 from karp_perception.evaluation.scored_frames import ScoredFrame
 
 
-def answers(net: torch.nn.Module, features: torch.Tensor) -> Prediction:
+def answers(net: DetectorNet, features: torch.Tensor) -> Prediction:
+    """What queries say that no token of the lidar became."""
+    batch, count, _ = features.shape
+    none = torch.zeros(batch, 0)
+    tokens = Tokens(none, none, none, torch.zeros(batch, 0, 10), none.long(), none, none, none)
     with torch.no_grad():
-        return net.heads(features, torch.zeros(*features.shape[:2], 3))
+        return net.answers(tokens, features, torch.zeros(batch, count, 3), torch.zeros(batch, 1, 1, count))
 
 
 def variance(count: int, factor: float) -> VarianceCalibration:

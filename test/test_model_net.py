@@ -126,6 +126,27 @@ def test_without_lidar_no_candidate_is_an_object(net: DetectorNet) -> None:
     assert (score[kinds != "a camera candidate"] > 0).all()
 
 
+def test_candidates_of_the_lidar_answer_with_their_token_and_the_decoder_alike(net: DetectorNet) -> None:
+    arguments = inputs(net)
+    first, count = SMALL.learned_queries, SMALL.candidate_queries
+    with torch.no_grad():
+        tokens = net.encode(*arguments[:6])
+        queries, position, reference, mask = net.queries(tokens, arguments[3], *arguments[6:])
+        said = net.heads(net.decode(tokens, queries, position, mask)[-1][0], reference).logits[0]
+        logits = net(*arguments).logits[0]
+        changed = build(SMALL, 1)
+        changed.load_state_dict(net.state_dict())
+        changed.score_scale.fill_(0.5)
+        changed.score_bias.fill_(-1.0)
+        scaled = changed(*arguments).logits[0]
+    for row in range(SMALL.queries):
+        expected = said[row]
+        if first <= row < first + count:
+            expected = 0.5 * (expected + tokens.heatmap[0, tokens.candidates[0, row - first]])
+        torch.testing.assert_close(logits[row], expected)
+    torch.testing.assert_close(scaled, 0.5 * logits - 1.0)
+
+
 def test_order_of_cameras_does_not_matter(net: DetectorNet) -> None:
     arguments = inputs(net, (1, 1, 0))
     order = [2, 0, 1]

@@ -1,4 +1,4 @@
-"""Weights whose scores and variances are put right: what an evaluation found to be off, worked into the last layers."""
+"""Weights whose scores and variances are put right: what an evaluation found to be off, worked in."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ def trained_source(info: Mapping[str, Any]) -> ModelSource:
 def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
     """Write the weights of a model so that its scores and variances on such frames mean what they say.
 
-    Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it: the last layer of the
-    classes is linear, so its weights and biases take the scaling exactly. Standard deviations are multiplied by the
-    factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be zero for speeds,
-    as most of them are: a filter would then believe that everything stands.)
+    Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it. Standard deviations are
+    multiplied by the factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be
+    zero for speeds, as most of them are: a filter would then believe that everything stands.)
 
     Args:
         source: of the weights that detected; see `trained_source`.
@@ -69,7 +68,7 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
 
 
 def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str, VarianceCalibration]) -> None:
-    """Change the heads of a DetectorNet: logits / temperature + bias by class, log variances + 2 log factor."""
+    """Change what a DetectorNet says: logits / temperature + bias by class, log variances + 2 log factor."""
     import torch
 
     temperature = torch.from_numpy(scaling.temperature).float()
@@ -79,6 +78,6 @@ def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str
         for c in (variances[name] for name in VARIANCE_OF)
     ]
     with torch.no_grad():
-        net.heads.logits.weight /= temperature[:, None]
-        net.heads.logits.bias.copy_(net.heads.logits.bias / temperature + bias)
+        net.score_scale /= temperature
+        net.score_bias.copy_(net.score_bias / temperature + bias)
         net.heads.log_variance.bias += 2.0 * torch.from_numpy(np.log(factor)).float()

@@ -97,9 +97,7 @@ def attribute(net: DetectorNet, encoded: Encoded, rows: Sequence[int], labels: S
 
 def _predict(net: DetectorNet, encoded: Encoded) -> Prediction:
     last = net.decode(encoded.tokens, encoded.queries, encoded.position, encoded.mask)[-1][0]
-    prediction = net.heads(last, encoded.reference)
-    prediction.logits = prediction.logits + encoded.mask[:, 0, 0, :, None]
-    return prediction
+    return net.answers(encoded.tokens, last, encoded.reference, encoded.mask)
 
 
 def _repeated(encoded: Encoded, added: Tensor) -> Encoded:

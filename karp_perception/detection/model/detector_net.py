@@ -158,6 +158,9 @@ class DetectorNet(nn.Module):
         )
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.heads = Heads(config)
+        # Of the scores, class by class: what makes them probabilities (`karp evaluate world --calibrate`).
+        self.register_buffer("score_scale", torch.ones(CLASSES))
+        self.register_buffer("score_bias", torch.zeros(CLASSES))
 
     def forward(self, images: Tensor, camera_present: Tensor, canvas: Tensor, lidar_present: Tensor,
                 image_position: Tensor, lidar_position: Tensor, reference_position: Tensor, image_ray: Tensor
@@ -174,8 +177,21 @@ class DetectorNet(nn.Module):
         tokens = self.encode(images, camera_present, canvas, lidar_present, image_position, lidar_position)
         queries, position, reference, mask = self.queries(tokens, lidar_present, reference_position, image_ray)
         last = self.decode(tokens, queries, position, mask)[-1][0]
-        prediction = self.heads(last, reference)
-        prediction.logits = prediction.logits + mask[:, 0, 0, :, None]
+        return self.answers(tokens, last, reference, mask)
+
+    def answers(self, tokens: Tokens, queries: Tensor, reference: Tensor, mask: Tensor) -> Prediction:
+        """What queries (B, N, D) say after the last layer; reference points and mask as `queries` gives them.
+
+        Of a candidate of the lidar two things are known: what its token said by itself, which is why it is one, and
+        what the decoder made of it. Its logits are the mean of both (TransFusion multiplies the scores): the token sees
+        less, but has learnt from more frames. Then they are scaled, and those of masked queries pushed down.
+        """
+        prediction = self.heads(queries, reference)
+        first, count = self.config.learned_queries, tokens.candidates.shape[1]
+        learned, lidar, images = prediction.logits.split([first, count, queries.shape[1] - first - count], dim=1)
+        lidar = 0.5 * (lidar + gathered(tokens.heatmap, tokens.candidates))
+        logits = torch.cat([learned, lidar, images], dim=1) * self.score_scale + self.score_bias
+        prediction.logits = logits + mask[:, 0, 0, :, None]
         return prediction
 
     def encode(self, images: Tensor, camera_present: Tensor, canvas: Tensor, lidar_present: Tensor,
