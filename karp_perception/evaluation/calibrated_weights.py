@@ -37,9 +37,9 @@ def trained_source(info: Mapping[str, Any]) -> ModelSource:
 def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
     """Write the weights of a model so that its scores and variances on such frames mean what they say.
 
-    Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it. Standard
-    deviations are multiplied by the factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would be
-    zero for speeds, as most of them are: a filter would then believe that everything stands.)
+    Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it. Standard deviations
+    are multiplied by the factor under which the errors are likeliest. (One that makes the 68 % interval hold 68 % would
+    be zero for speeds, as most of them are: a filter would then believe that everything stands.)
 
     Args:
         source: of the weights that detected; see `trained_source`.
