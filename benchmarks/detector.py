@@ -51,7 +51,7 @@ def gflop(detector: Detector) -> float:
 
     assert detector.config is not None
     with torch.device("meta"):
-        net = DetectorNet(detector.config)
+        net = DetectorNet(detector.config).eval()
         arguments = [torch.zeros(shape) for shape in network_inputs(detector.config).values()]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(*arguments)
