@@ -81,11 +81,6 @@ class Tokens:
     image_candidates: Tensor
 
     @property
-    def image_memory(self) -> Tensor:
-        """(B, I, D) the cameras' part of `memory`."""
-        return self.memory[:, : self.log_depth.shape[1]]
-
-    @property
     def lidar_memory(self) -> Tensor:
         """(B, L, D) the lidar's."""
         return self.memory[:, self.log_depth.shape[1] :]

@@ -53,7 +53,7 @@ class Objective(nn.Module):
             batch: frames and objects.
             seed: of the denoising queries.
             half: type of matrix products and convolutions (bfloat16, float16), None for float32.
-            decoder: False: encoders alone learn, by what their tokens say themselves, in less than half the time.
+            decoder: False: encoders alone learn, by what their tokens say themselves, in about half the time.
         """
         net = self.net
         generator = torch.Generator().manual_seed(seed)
