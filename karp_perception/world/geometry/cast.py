@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_ROW, njit
+from karp_perception.core.compiled import PER_ROW, njit
 from karp_perception.world.geometry.ground import GroundRays, ground_hit, terrain_slope
 from karp_perception.world.geometry.materials import PASSES
 from karp_perception.world.geometry.primitives import canonical_normal, enter_and_leave, hash3, misses_ball

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from karp_perception.core.compiled import PER_ROW, njit
 from karp_perception.core.errors import ConfigurationError
-from karp_perception.world.compiled import PER_ROW, njit
 from karp_perception.world.geometry.primitives import hash3
 
 

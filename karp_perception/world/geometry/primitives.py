@@ -15,7 +15,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 
 _PARALLEL = 1e-12
 

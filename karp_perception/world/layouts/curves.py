@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 
 STEP = 0.9  # m between points of a lane; the contract allows 1
 TURN_STEP = 0.4  # m between points of tight turns, so that headings at their ends are exact

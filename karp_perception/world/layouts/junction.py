@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.layouts.curves import Spot, distances, headings, joined, offset, piece, resample, spot, turn
 from karp_perception.world.layouts.plan import Layer, Plan

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 
 LANE, WALK, PAVED, TAKEN, SPACE = 1, 2, 4, 8, 16
 """Bits of a cell: a lane, a way on foot, any road or pavement, something standing, a parking space."""

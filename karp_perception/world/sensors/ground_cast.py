@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import Ground, GroundRays, terrain_height
 from karp_perception.world.sensors.image_cast import GROUND, KERB_FACE
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3
 from karp_perception.world.sensors.outline import canonical, outline

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.geometry.cast import GROUND, NOTHING
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import REFLECTIVITY, SPECULAR, Material

@@ -9,8 +9,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, setting
-from karp_perception.world.compiled import njit
 from karp_perception.world.geometry.primitives import hash3
 from karp_perception.world.sensors.rain import add_rain
 from karp_perception.world.sensors.shading import linear

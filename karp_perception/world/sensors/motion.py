@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_ROW, njit
+from karp_perception.core.compiled import PER_ROW, njit
 from karp_perception.world.geometry.cast import Carrier
 from karp_perception.world.geometry.scene import SceneRays
 from karp_perception.world.sensors.image_cast import Layers

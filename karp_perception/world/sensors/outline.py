@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.primitives import Kind
 
 _BLOCK = int(Kind.BLOCK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from karp_perception.world.compiled import PER_ROW, njit
+from karp_perception.core.compiled import PER_ROW, njit
 from karp_perception.world.sensors.image_cast import Layers
 
 _STREAKS = 26.0  # in an image of 640 x 360, per mm/h

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import SURFACES, Surface
 from karp_perception.world.geometry.materials import SPECULAR, TEXTURE, Material
 from karp_perception.world.geometry.primitives import canonical_normal, hash3

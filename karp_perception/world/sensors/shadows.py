@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, njit
+from karp_perception.core.compiled import PER_PIXEL, njit
 from karp_perception.world.geometry.ground import GroundRays, terrain_height
 from karp_perception.world.geometry.materials import PASSES, Material
 from karp_perception.world.geometry.primitives import Kind, hash3

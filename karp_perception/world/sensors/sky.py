@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.sensors.textures import NOISE_SIZE, noise_at
 from karp_perception.world.sensors.weather import Weather
 

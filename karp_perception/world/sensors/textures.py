@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from karp_perception.world.compiled import PER_PIXEL, PER_ROW, njit
+from karp_perception.core.compiled import PER_PIXEL, PER_ROW, njit
 from karp_perception.world.geometry.ground import Surface
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.primitives import hash3

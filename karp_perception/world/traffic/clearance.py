@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.traffic.guard import touches
 from karp_perception.world.traffic.network import place_on, project_on
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.traffic.network import curvature_on, place_on
 
 MAX_PATH = 24  # lanes that a vehicle knows of its way

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 
 EXPONENT = 4.0
 """How late acceleration fades towards the wanted speed."""

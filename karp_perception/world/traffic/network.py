@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.layout import Crossing, Lane, Layout
 
 _STEP = 1.0  # m, at most, between the points of a lane

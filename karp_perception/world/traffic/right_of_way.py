@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.traffic.fleet import lane_at
 
 GREEN, YELLOW, RED = 0, 1, 2

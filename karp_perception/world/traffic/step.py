@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from karp_perception.world.compiled import njit
+from karp_perception.core.compiled import njit
 from karp_perception.world.traffic.fleet import lane_at
 from karp_perception.world.traffic.following import HARDEST, following_acceleration, stopping_acceleration
 from karp_perception.world.traffic.guard import move_apart

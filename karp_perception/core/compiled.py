@@ -46,15 +46,15 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path:
-    """Where compiled code of the present state of the world's files is kept: below `$XDG_CACHE_HOME` or ~/.cache.
+    """Where compiled code of the present state of the package is kept: below `$XDG_CACHE_HOME` or ~/.cache.
 
     `NUMBA_CACHE_DIR` goes before it. Folders of the oldest other states are removed.
     """
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         content = file.read_bytes()
         if b"njit" in content:
-            digest.update(file.name.encode() + content)
+            digest.update(str(file.relative_to(Path(__file__).parents[1])).encode() + content)
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "karp_perception" / "compiled"
     folder = root / digest.hexdigest()[:16]
     if not folder.is_dir() and root.is_dir():
