@@ -31,11 +31,11 @@ _KEPT = 4  # folders of other states of the code: of branches, versions, environ
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit(**options)` whose cache lies in `cache_folder`."""
+    """`numba.njit(**options)` whose cache lies in the `cache_folder` of the function's part of the package."""
 
     def compiled(function: Callable[..., Any]) -> Any:
         before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = before or str(cache_folder())
+        numba.config.CACHE_DIR = before or str(cache_folder(function.__module__.split(".")[1]))
         try:
             return numba.njit(**options)(function)
         finally:
@@ -44,18 +44,21 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
-@lru_cache(maxsize=1)
-def cache_folder() -> Path:
-    """Where compiled code of the present state of the package is kept: below `$XDG_CACHE_HOME` or ~/.cache.
+@lru_cache
+def cache_folder(part: str) -> Path:
+    """Where compiled code of a part of the package ("world", "planning") is kept, in the present state of its files.
 
-    `NUMBA_CACHE_DIR` goes before it. Folders of the oldest other states are removed.
+    Below `$XDG_CACHE_HOME` or ~/.cache; `NUMBA_CACHE_DIR` goes before it. Compiled code calls none of other parts, so
+    that a change to one leaves the others' as it is. Folders of the oldest other states are removed.
     """
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for file in sorted((package / part).rglob("*.py")):
         content = file.read_bytes()
         if b"njit" in content:
-            digest.update(str(file.relative_to(Path(__file__).parents[1])).encode() + content)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "karp_perception" / "compiled"
+            digest.update(str(file.relative_to(package)).encode() + content)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    root = home / "karp_perception" / "compiled" / part
     folder = root / digest.hexdigest()[:16]
     if not folder.is_dir() and root.is_dir():
         others = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
