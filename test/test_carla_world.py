@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from carla_stand_in import DEPTH, Actor, Blueprint, Location, Rotation, Server, Transform, VehicleControl
 
-from karp_perception.core import Command
+from karp_perception.core import Command, LightColor
 from karp_perception.core.classes import ObjectClass
 from karp_perception.world.carla.client import CarlaError, load_carla
 from karp_perception.world.carla.mailbox import Mailbox
@@ -22,7 +22,6 @@ from karp_perception.world.carla.settings import CarlaSettings
 from karp_perception.world.carla.undo import Undo
 from karp_perception.world.carla.world import CarlaWorld
 from karp_perception.world.interface import World
-from karp_perception.world.layout import LightColor
 from karp_perception.world.rig import Rig, make_rig
 from karp_perception.world.sensors.camera import CameraModel
 from karp_perception.world.sensors.lidar_models import lidar_named

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from tiny_world import CAR, T_BASE_LIDAR, TinyWorld
 
-from karp_perception.core import Boxes, Command, EgoState, Route, Vehicle
+from karp_perception.core import Boxes, Command, EgoState, LightColor, Route, Vehicle
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, transform_points
 from karp_perception.sensing.bags import BagReader
 from karp_perception.sensing.pointclouds import decode_pointcloud
 from karp_perception.world.interface import TrafficLight
-from karp_perception.world.layout import LightColor
 from karp_perception.world.recording import record_drive
 from karp_perception.world.route_driver import RouteDriver
 

@@ -11,9 +11,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from karp_perception.core import LightColor
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.geometry.ground import Surface
-from karp_perception.world.layout import Lane, Layout, LightColor
+from karp_perception.world.layout import Lane, Layout
 from karp_perception.world.layouts import curves
 from karp_perception.world.layouts.check import check_layout, problems
 from karp_perception.world.layouts.families import FAMILIES, make_layout, parameters_of

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from traffic_places import box_model, junction, line, place, ring_road, roundabout, two_lane_road
 
-from karp_perception.core import Command, ObjectClass
+from karp_perception.core import Command, LightColor, ObjectClass
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.actors import Actor
-from karp_perception.world.layout import Crossing, Layout, LightColor, ParkingSpace
+from karp_perception.world.layout import Crossing, Layout, ParkingSpace
 from karp_perception.world.layouts.families import FAMILIES, make_layout
 from karp_perception.world.traffic.fleet import Kind, drag
 from karp_perception.world.traffic.following import equilibrium_gap

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from karp_perception.core import Boxes, CameraFrame, Command, EgoState, LidarSweep, Route, SensorFrame
+from karp_perception.core import Boxes, CameraFrame, Command, EgoState, LidarSweep, LightColor, Route, SensorFrame
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw
 from karp_perception.world.interface import TrafficLight, Truth
-from karp_perception.world.layout import LightColor
 from karp_perception.world.world_frames import Beginning
 
 T_BASE_LIDAR = np.array([[1, 0, 0, 0.2], [0, 1, 0, 0], [0, 0, 1, 1.7], [0, 0, 0, 1]], float)

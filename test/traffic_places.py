@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from karp_perception.core import ObjectClass
+from karp_perception.core import LightColor, ObjectClass
 from karp_perception.world.geometry.ground import Ground
 from karp_perception.world.geometry.materials import Material
 from karp_perception.world.geometry.shape import FIRST, ShapeBuilder
-from karp_perception.world.layout import Crossing, Lane, Layout, LightColor, ParkingSpace, Signal
+from karp_perception.world.layout import Crossing, Lane, Layout, ParkingSpace, Signal
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.population import BUSES, CAR_TRAILERS, CARS, SEMI_TRAILERS, TRUCKS
 

@@ -21,6 +21,7 @@ from karp_perception.core.frames import (
 )
 from karp_perception.core.objects import Objects
 from karp_perception.core.plans import Command, Decision, DecisionKind, Plan, Route, Trajectory
+from karp_perception.core.road import Lane, LightColor, Road, StopKind, StopLine
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.vehicle import Vehicle
 
@@ -39,15 +40,20 @@ __all__ = [
     "EgoState",
     "InvalidInput",
     "KarpError",
+    "Lane",
     "LidarSweep",
+    "LightColor",
     "MissingTransform",
     "MotionSource",
     "ObjectClass",
     "Objects",
     "Plan",
+    "Road",
     "Route",
     "SensorFrame",
     "Settings",
+    "StopKind",
+    "StopLine",
     "Trajectory",
     "Vehicle",
     "class_from_name",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from karp_perception.core import Boxes, CameraFrame, LidarSweep, Route, SensorFrame
+from karp_perception.core import Boxes, CameraFrame, LidarSweep, LightColor, Route, SensorFrame
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.ros.box_messages import detections_bytes
 from karp_perception.ros.markers import MarkerDrawing
@@ -34,7 +34,6 @@ from karp_perception.ros.sensor_messages import (
 )
 from karp_perception.sensing.qos import LATCHED, Qos
 from karp_perception.world.interface import TrafficLight, Truth, World
-from karp_perception.world.layout import LightColor
 
 BASE, ODOM, LIDAR = "base_link", "odom", "lidar"
 """Names of frames; that of a camera is `camera_<name>_optical`."""

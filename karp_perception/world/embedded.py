@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from karp_perception.core import Boxes, Command, EgoState, Route, SensorFrame, Settings, Vehicle, nested, setting
+from karp_perception.core import (
+    Boxes,
+    Command,
+    EgoState,
+    LightColor,
+    Route,
+    SensorFrame,
+    Settings,
+    Vehicle,
+    nested,
+    setting,
+)
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.geometry import invert_pose
 from karp_perception.world.actors import Actor, boxes_of
@@ -25,7 +36,7 @@ from karp_perception.world.geometry.scene import (
     SceneRays,
 )
 from karp_perception.world.interface import TrafficLight, Truth
-from karp_perception.world.layout import Layout, LightColor, Placement
+from karp_perception.world.layout import Layout, Placement
 from karp_perception.world.layouts.families import make_layout
 from karp_perception.world.models.catalogue import draw
 from karp_perception.world.rig import Rig, make_rig

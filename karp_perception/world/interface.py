@@ -8,10 +8,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from karp_perception.core import Boxes, Command, EgoState, Route, SensorFrame
+from karp_perception.core import Boxes, Command, EgoState, LightColor, Route, SensorFrame
 from karp_perception.core.errors import InvalidInput
 from karp_perception.core.validation import as_array
-from karp_perception.world.layout import LightColor
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 
 import numpy as np
 
+from karp_perception.core import LightColor
 from karp_perception.world.geometry.ground import Ground
-
-
-class LightColor(str, Enum):
-    """What a traffic light shows."""
-
-    RED = "red"
-    YELLOW = "yellow"
-    GREEN = "green"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import Boxes, Command, EgoState, Route, Settings, Vehicle, nested, setting
+from karp_perception.core import Boxes, Command, EgoState, LightColor, Route, Settings, Vehicle, nested, setting
 from karp_perception.core.geometry import invert_pose
 from karp_perception.planning.idm import IdmSettings, free_acceleration, interaction
 from karp_perception.world.interface import TrafficLight
-from karp_perception.world.layout import LightColor
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from karp_perception.core import Boxes
+from karp_perception.core import Boxes, LightColor
 from karp_perception.core.classes import ObjectClass
 from karp_perception.core.geometry import transform_points, yaw_of
 from karp_perception.world.carla.coordinates import pose_from_carla, vector_from_carla
 from karp_perception.world.carla.labels import LEVEL_LABELS, label_of, size_or_fallback
-from karp_perception.world.layout import LightColor
 
 LEVEL_NUMBERS = 1 << 24
 """From here on are the numbers of what stands in the map; CARLA counts its actors from 1."""

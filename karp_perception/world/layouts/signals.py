@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from karp_perception.world.layout import LightColor, Signal
+from karp_perception.core import LightColor
+from karp_perception.world.layout import Signal
 
 YELLOW_S = 3.0  # as German RiLSA asks for at 50 km/h
 ALL_RED_S = 2.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from karp_perception.world.layout import Layout, LightColor
+from karp_perception.core import LightColor
+from karp_perception.world.layout import Layout
 from karp_perception.world.traffic import clearance
 from karp_perception.world.traffic.fleet import EGO, MAX_PATH, Fleet, Kind, empty_fleet, put
 from karp_perception.world.traffic.network import place_on, roads_of

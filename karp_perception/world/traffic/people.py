@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from karp_perception.core import LightColor
 from karp_perception.world.actors import Actor
-from karp_perception.world.layout import Layout, LightColor
+from karp_perception.world.layout import Layout
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.driving import Driving
 from karp_perception.world.traffic.footways import (

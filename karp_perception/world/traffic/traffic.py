@@ -8,13 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from karp_perception.core import ObjectClass
+from karp_perception.core import LightColor, ObjectClass
 from karp_perception.core.compiled import njit
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.actors import Actor
 from karp_perception.world.geometry.ground import GroundRays, surface_at, terrain_height
 from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT
-from karp_perception.world.layout import Layout, LightColor
+from karp_perception.world.layout import Layout
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.driving import Driving
 from karp_perception.world.traffic.fleet import Kind
