@@ -262,7 +262,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return backend
 
     monkeypatch.setattr(openvino_backend, "OpenVinoBackend", stand_in)
-    monkeypatch.setattr(openvino_backend, "bf16_cpu", lambda core: "made up")
+    monkeypatch.setattr(openvino_backend, "bf16_cpu", lambda core: True)
     return precisions
 
 
@@ -320,7 +320,7 @@ def test_other_backends_compute_in_f32(weights: Path, cache: Path, backend: str)
 def test_a_cpu_without_bf16_computes_in_f32_and_opens_nothing_else(
     weights: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_backend, "bf16_cpu", lambda core: None)
+    monkeypatch.setattr(openvino_backend, "bf16_cpu", lambda core: False)
     info = start(weights, cache).info
     assert info["precision"] == "f32"
     assert "parity" not in info
@@ -346,11 +346,11 @@ def test_bf16_is_native_where_openvino_and_the_flags_say_so(
     monkeypatch.setattr(openvino_backend, "_CPU_INFO", file)
     properties = {"OPTIMIZATION_CAPABILITIES": abilities, "FULL_DEVICE_NAME": "a CPU"}
     core = SimpleNamespace(get_property=lambda device, name: properties[name])
-    assert (openvino_backend.bf16_cpu(core) is not None) == native  # type: ignore[arg-type]
+    assert openvino_backend.bf16_cpu(core) == native  # type: ignore[arg-type]
 
 
 def test_bf16_of_this_cpu_agrees_with_f32_but_for_swapped_candidates(weights: Path, cache: Path) -> None:
-    if openvino_backend.bf16_cpu(openvino_backend._core()) is None:
+    if not openvino_backend.bf16_cpu(openvino_backend._core()):
         pytest.skip("this CPU has no native bf16")
     graph = Artefacts(find_model(str(weights)), cache).network
     assert graph.examples is not None

@@ -20,13 +20,12 @@ from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     AUTO,
     BACKENDS,
-    PRECISIONS,
     Backend,
     BackendOptions,
     open_backend,
     select_backend,
 )
-from karp_perception.detection.runtime.graph import POSITION_OUTPUTS
+from karp_perception.detection.runtime.graph import POSITION_OUTPUTS, PRECISIONS
 
 _LOG = logging.getLogger(__name__)
 _CALIBRATIONS_KEPT = 32  # a rig of five cameras has that many subsets

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,11 +55,15 @@ class Artefacts:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         config = source.config
         self.network = Graph(
-            "network", network_inputs(config), NETWORK_OUTPUTS, lambda: self._onnx("network"), self._network_module,
+            "network", network_inputs(config), NETWORK_OUTPUTS, partial(self._onnx, "network"), self._network_module,
             self._examples,
         )  # fmt: skip
         self.position = Graph(
-            "position", position_inputs(config), POSITION_OUTPUTS, lambda: self._onnx("position"), self._position_module
+            "position",
+            position_inputs(config),
+            POSITION_OUTPUTS,
+            partial(self._onnx, "position"),
+            self._position_module,
         )
 
     @cached_property
@@ -105,7 +109,9 @@ class Artefacts:
             examples.append({**inputs, **position.run(rig.calibration)})
         return examples
 
-    def _onnx(self, name: str) -> Path:
+    def _onnx(self, name: str, precision: str = "f32") -> Path:
+        if precision != "f32":
+            raise BackendUnavailable(f"the {name} graph comes in f32, not in {precision}")
         return self._entry / f"{name}.onnx"
 
     @cached_property

@@ -18,9 +18,14 @@ from karp_perception.detection.runtime.parity import Parity
 _LOG = logging.getLogger(__name__)
 
 BACKENDS = ("openvino", "onnxruntime", "torch")
-"""In the order `auto` tries them: fastest first. Each is a module of this package with a function `open_backend`."""
+"""In the order `auto` tries them: fastest first. Each is a module of this package with three functions:
 
-PRECISIONS = ("f32", "bf16", "f16")
+    open_backend(graph, options) -> Backend   a concrete precision; raises BackendUnavailable
+    automatic(graph) -> tuple[str, ...]       precisions that AUTO stands for here, best first, the last one f32
+    fingerprint() -> str                      library, version and device: all that decides how numbers are rounded
+
+What they open is not used before its answers were compared with the references, see `open_backend` below.
+"""
 
 AUTO = "auto"
 """As a precision: the fastest that was measured to say the same as f32, or f32."""

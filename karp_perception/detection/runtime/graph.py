@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 NETWORK_OUTPUTS = ("logits", "center", "log_size", "direction", "velocity", "log_variance")
 POSITION_OUTPUTS = ("image_position", "lidar_position", "reference_position", "image_ray")
 
+PRECISIONS = ("f32", "f16", "bf16", "int8", "fp8")
+"""What a graph's file can be typed in. Inputs and outputs are float32 in all of them."""
+
+
+class OnnxFile(Protocol):
+    """Gives a graph's ONNX file in a precision (one of PRECISIONS), making it first where it has to.
+
+    In "f16" and "bf16" the graph itself says what is computed in which type; in "int8" and "fp8" the encoders carry
+    QuantizeLinear and DequantizeLinear. Raises BackendUnavailable for a precision that the graph does not come in.
+    """
+
+    def __call__(self, precision: str = "f32") -> Path:
+        """The file."""
+        ...
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -31,7 +46,7 @@ class Graph:
         name: "network" or "position".
         inputs: shapes by name, in order; all float32.
         outputs: names, in order.
-        onnx: gives the ONNX file, exporting it first where it has to.
+        onnx: gives the ONNX file in a precision, exporting it first where it has to.
         module: gives the torch module, which takes and returns tensors in that order.
         examples: gives realistic inputs, on which precisions are compared; None: f32 is the only choice.
     """
@@ -39,7 +54,7 @@ class Graph:
     name: str
     inputs: Mapping[str, tuple[int, ...]]
     outputs: tuple[str, ...]
-    onnx: Callable[[], Path]
+    onnx: OnnxFile
     module: Callable[[], nn.Module]
     examples: Callable[[], list[dict[str, np.ndarray]]] | None = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from importlib import metadata
 
 import numpy as np
 
@@ -45,3 +47,13 @@ class OnnxRuntimeBackend:
 def open_backend(graph: Graph, options: BackendOptions) -> OnnxRuntimeBackend:
     """The graph on ONNX Runtime. Raises BackendUnavailable."""
     return OnnxRuntimeBackend(graph, options)
+
+
+def automatic(graph: Graph) -> tuple[str, ...]:
+    """f32 alone."""
+    return ("f32",)
+
+
+def fingerprint() -> str:
+    """The version and the kind of processor."""
+    return f"onnxruntime {metadata.version('onnxruntime')} {platform.machine()}"

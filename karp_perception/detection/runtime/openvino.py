@@ -72,8 +72,7 @@ def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
     if options.precision != AUTO:
         return OpenVinoBackend(graph, options)
     exact, fast = replace(options, precision="f32"), replace(options, precision="bf16")
-    cpu = bf16_cpu(_core()) if graph.examples else None
-    if cpu is None:
+    if not graph.examples or automatic(graph) == ("f32",):
         return OpenVinoBackend(graph, exact)
     opened: dict[str, OpenVinoBackend] = {}
     limits = ParityLimits()
@@ -85,7 +84,7 @@ def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
         opened.update({each.precision: OpenVinoBackend(graph, each) for each in (exact, fast)})
         return measure_parity(opened["f32"], opened["bf16"], graph.examples(), limits)
 
-    parity = checked_parity(graph.onnx(), f"openvino {_library().__version__} {cpu}", limits, measure)
+    parity = checked_parity(graph.onnx(), fingerprint(), limits, measure)
     if not parity.passed:
         _LOG.warning("the network stays in f32: %s", parity)
     chosen = fast if parity.passed else exact
@@ -94,18 +93,29 @@ def open_backend(graph: Graph, options: BackendOptions) -> OpenVinoBackend:
     return backend
 
 
-def bf16_cpu(core: openvino.Core) -> str | None:
-    """The CPU, named by what decides how it rounds, where it multiplies bf16 natively; None where it does not."""
+def automatic(graph: Graph) -> tuple[str, ...]:
+    """bf16 for the network where the CPU multiplies it natively; positions stay in f32."""
+    return ("bf16", "f32") if graph.name == "network" and bf16_cpu(_core()) else ("f32",)
+
+
+def fingerprint() -> str:
+    """OpenVINO's version and the CPU, named by what decides how it rounds."""
+    core = _core()
+    properties = [
+        core.get_property("CPU", "FULL_DEVICE_NAME"),
+        *sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+    ]
+    return " ".join(["openvino", _library().__version__, *properties, *sorted(_cpu_flags() & _ROUNDING_FLAGS)])
+
+
+def bf16_cpu(core: openvino.Core) -> bool:
+    """Whether the CPU multiplies bf16 natively."""
     abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" not in abilities:
-        return None
+        return False
     flags = _cpu_flags()
     # OpenVINO's word is enough where the system does not list the flags.
-    if flags and not flags & _BF16_FLAGS:
-        return None
-    return " ".join(
-        [core.get_property("CPU", "FULL_DEVICE_NAME"), *sorted(abilities), *sorted(flags & _ROUNDING_FLAGS)]
-    )
+    return not flags or bool(flags & _BF16_FLAGS)
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from importlib import metadata
 
 import numpy as np
 
@@ -49,3 +51,13 @@ class TorchBackend:
 def open_backend(graph: Graph, options: BackendOptions) -> TorchBackend:
     """The graph on torch. Raises BackendUnavailable."""
     return TorchBackend(graph, options)
+
+
+def automatic(graph: Graph) -> tuple[str, ...]:
+    """f32 alone."""
+    return ("f32",)
+
+
+def fingerprint() -> str:
+    """The version and the kind of processor."""
+    return f"torch {metadata.version('torch')} {platform.machine()}"
