@@ -12,14 +12,11 @@ from karp_perception.core.vehicle import Vehicle
 from karp_perception.world.geometry.ground import Ground
 from karp_perception.world.vehicle import DrivenVehicle, VehicleDynamics
 
-AT_ONCE = VehicleDynamics(
-    steering_delay=0.0, steering_lag=0.0, steering_rate=10.0, acceleration_delay=0.0, acceleration_lag=0.0,
-    max_jerk=1000.0,
-)  # fmt: skip
+AT_ONCE = VehicleDynamics(lateness=0.0, max_jerk=1000.0)
 
 
 def test_a_held_wheel_drives_the_circle_of_the_bicycle() -> None:
-    vehicle = DrivenVehicle(Vehicle(), AT_ONCE, speed=8.0)
+    vehicle = DrivenVehicle(Vehicle(steering_rate=10.0), AT_ONCE, speed=8.0)
     vehicle.steering_angle = 0.2
     vehicle.apply(Command(0.2, 8.0, 0.0))
     base, lead = vehicle.vehicle.wheelbase, vehicle.axle
@@ -36,8 +33,7 @@ def test_a_held_wheel_drives_the_circle_of_the_bicycle() -> None:
 
 
 def test_the_steering_answers_a_step_after_its_dead_time_with_its_lag() -> None:
-    dynamics = VehicleDynamics(steering_delay=0.1, steering_lag=0.2, steering_rate=10.0)
-    vehicle = DrivenVehicle(Vehicle(), dynamics, speed=5.0)
+    vehicle = DrivenVehicle(Vehicle(steering_delay=0.1, steering_lag=0.2, steering_rate=10.0), speed=5.0)
     vehicle.apply(Command(0.3, 5.0, 0.0))
     for _ in range(20):
         vehicle.step(0.05)
@@ -46,7 +42,7 @@ def test_the_steering_answers_a_step_after_its_dead_time_with_its_lag() -> None:
 
 
 def test_the_wheels_turn_no_faster_and_no_further_than_they_can() -> None:
-    vehicle = DrivenVehicle(Vehicle(), VehicleDynamics(steering_rate=0.5))
+    vehicle = DrivenVehicle(Vehicle(steering_rate=0.5))
     vehicle.apply(Command(5.0, 0.0, 0.0))
     before = 0.0
     for _ in range(40):
@@ -59,7 +55,7 @@ def test_the_wheels_turn_no_faster_and_no_further_than_they_can() -> None:
 
 def test_the_drive_answers_with_the_acceleration_asked_for_after_delay_and_lag() -> None:
     delay, lag = 0.1, 0.2
-    vehicle = DrivenVehicle(Vehicle(), VehicleDynamics(acceleration_delay=delay, acceleration_lag=lag))
+    vehicle = DrivenVehicle(Vehicle(acceleration_delay=delay, acceleration_lag=lag))
     vehicle.apply(Command(0.0, 20.0, 2.0))
     way = 0.0
     for _ in range(40):
@@ -135,3 +131,26 @@ def test_what_it_tells_of_itself_is_what_it_does() -> None:
     vehicle.step(1e-4)
     moved = before[:3, :3].T @ (vehicle.pose[:3, 3] - before[:3, 3]) / 1e-4
     np.testing.assert_allclose(moved[:2], state.velocity, atol=2e-3)
+
+
+def test_one_that_is_later_than_it_says_answers_later() -> None:
+    vehicle = DrivenVehicle(
+        Vehicle(steering_delay=0.1, steering_lag=0.2, steering_rate=10.0), VehicleDynamics(lateness=1.5)
+    )
+    vehicle.apply(Command(0.3, 0.0, 0.0))
+    vehicle.step(0.45)
+    assert vehicle.steering_angle == pytest.approx(0.3 * (1 - math.exp(-0.3 / 0.3)), abs=1e-9)
+
+
+def test_a_differential_drive_turns_as_tightly_as_its_yaw_rate_allows() -> None:
+    robot = Vehicle(kind="differential", wheelbase=0.4, max_yaw_rate=1.5, max_steering_angle=0.1, max_speed=1.5)
+    vehicle = DrivenVehicle(robot, speed=1.0)
+    vehicle.apply(Command(1.4, 1.0, 0.0))
+    for _ in range(40):
+        vehicle.step(0.05)
+        assert abs(vehicle.yaw_rate) < 1.5 + 1e-9
+    assert vehicle.yaw_rate == pytest.approx(1.5, abs=1e-3)
+    vehicle.apply(Command(0.0, 9.0, 0.0))
+    for _ in range(100):
+        vehicle.step(0.05)
+    assert vehicle.speed == pytest.approx(1.5, abs=1e-3)

@@ -21,17 +21,10 @@ _STANDING = 1e-4  # m/s
 
 @dataclass(frozen=True)
 class VehicleDynamics(Settings):
-    """Actuators: dead time, then a first-order lag under limits of rate. The most it brakes is `Vehicle`'s."""
+    """What is true of a vehicle beyond what its own settings say of it."""
 
-    rear_overhang: float = setting(0.95, "from the rear axle back to the rear bumper", unit="m", low=0.0, high=5.0)
-    steering_delay: float = setting(0.08, "dead time of the steering", unit="s", low=0.0, high=1.0)
-    steering_lag: float = setting(0.12, "time constant of the steering", unit="s", low=0.0, high=2.0)
-    steering_rate: float = setting(0.6, "most the front wheels turn by", unit="rad/s", low=0.05, high=10.0)
-    acceleration_delay: float = setting(0.08, "dead time of drive and brakes", unit="s", low=0.0, high=1.0)
-    acceleration_lag: float = setting(0.18, "time constant of drive and brakes", unit="s", low=0.0, high=2.0)
-    max_acceleration: float = setting(3.0, "of the drive", unit="m/s2", low=0.1, high=15.0)
+    lateness: float = setting(1.0, "true dead times and time constants, over the vehicle's own", low=0.0, high=5.0)
     max_jerk: float = setting(30.0, "change of acceleration", unit="m/s3", low=1.0, high=1000.0)
-    max_speed: float = setting(55.0, "forwards", unit="m/s", low=1.0, high=100.0)
     max_reverse_speed: float = setting(3.0, "backwards", unit="m/s", low=0.0, high=10.0)
     speed_gain: float = setting(1.2, "acceleration per m/s that speed lacks", unit="1/s", low=0.05, high=10.0)
 
@@ -39,8 +32,8 @@ class VehicleDynamics(Settings):
 class DrivenVehicle:
     """A vehicle that does what a Command says as well as its actuators can; it moves in the plane, on the ground.
 
-    The bicycle turns about the middle of its rear axle, which lies `vehicle.rear - dynamics.rear_overhang` behind
-    `base_link`; its tyres do not slip. What a Command asks for is clamped to what the vehicle can do.
+    The bicycle turns about the middle of its rear axle; its tyres do not slip. What a Command asks for is clamped to
+    what the vehicle can do, and comes after a dead time, with a first-order lag and under limits of rate.
 
     A Command's `acceleration` is that at which to reach its `speed`: followed as it stands while there is speed to
     gain or lose in its direction, faded out over the last tenth of a second of it, and never exceeded in size (but
@@ -66,7 +59,11 @@ class DrivenVehicle:
     ) -> None:
         """`x`, `y` (m) and `yaw` (rad) of `base_link` in the world's frame; `speed` in m/s, held until a command."""
         self.vehicle, self.dynamics, self.ground = vehicle, dynamics, ground
-        self.axle = vehicle.rear - dynamics.rear_overhang  # m from the rear axle forward to base_link
+        self.axle = vehicle.axle
+        self._steering_delay = dynamics.lateness * vehicle.steering_delay
+        self._steering_lag = dynamics.lateness * vehicle.steering_lag
+        self._acceleration_delay = dynamics.lateness * vehicle.acceleration_delay
+        self._acceleration_lag = dynamics.lateness * vehicle.acceleration_lag
         self.yaw, self.speed = float(wrap_angle(yaw)), float(speed)
         self._x, self._y = x - self.axle * math.cos(yaw), y - self.axle * math.sin(yaw)
         self.steering_angle, self.acceleration, self.time = 0.0, 0.0, 0.0
@@ -88,7 +85,7 @@ class DrivenVehicle:
             self.time = start + k * h
             self._integrate(h)
         self.time = start + dt
-        oldest = self.time - max(self.dynamics.steering_delay, self.dynamics.acceleration_delay)
+        oldest = self.time - max(self._steering_delay, self._acceleration_delay)
         while len(self._commands) > 1 and self._commands[1][0] <= oldest:
             self._commands.popleft()
         self._lie(ground if ground is not None else self.ground)
@@ -145,13 +142,12 @@ class DrivenVehicle:
 
     def _integrate(self, h: float) -> None:
         """One sub-step of `h` s: the lags are solved exactly, the way is an arc of the mean curvature."""
-        limits = self.dynamics
-        most = self.vehicle.max_steering_angle
-        wanted = min(max(self._command_of(limits.steering_delay).steering_angle, -most), most)
-        share = 1.0 - math.exp(-h / limits.steering_lag) if limits.steering_lag > 0 else 1.0
-        turn = min(max((wanted - self.steering_angle) * share, -limits.steering_rate * h), limits.steering_rate * h)
+        lag, rate = self._steering_lag, self.vehicle.largest_steering_rate()
+        most = self.vehicle.largest_steering_angle(self.speed)
+        wanted = min(max(self._command_of(self._steering_delay).steering_angle, -most), most)
+        share = 1.0 - math.exp(-h / lag) if lag > 0 else 1.0
         before = self.curvature
-        self.steering_angle += turn
+        self.steering_angle += min(max((wanted - self.steering_angle) * share, -rate * h), rate * h)
         curvature = 0.5 * (before + self.curvature)
         way = self._advance(h)
         # The chord of an arc of length `way` lies along the heading in its middle.
@@ -163,17 +159,14 @@ class DrivenVehicle:
 
     def _advance(self, h: float) -> float:
         """Changes speed and acceleration over `h` s; the way driven, m."""
-        limits = self.dynamics
-        command = self._command_of(limits.acceleration_delay)
-        goal = min(max(command.speed, -limits.max_reverse_speed), limits.max_speed)
+        most_jerk = self.dynamics.max_jerk
+        command = self._command_of(self._acceleration_delay)
+        goal = min(max(command.speed, -self.dynamics.max_reverse_speed), self.vehicle.max_speed)
         wanted = self._wanted_acceleration(goal, command.acceleration)
-        if limits.acceleration_lag > 0:
-            jerk = (wanted - self.acceleration) / limits.acceleration_lag
-        else:
-            jerk = (wanted - self.acceleration) / h
-        lag, before, speed = limits.acceleration_lag, self.acceleration, self.speed
-        if abs(jerk) > limits.max_jerk:
-            change = math.copysign(min(limits.max_jerk * h, abs(wanted - before)), jerk)
+        lag, before, speed = self._acceleration_lag, self.acceleration, self.speed
+        jerk = (wanted - before) / (lag if lag > 0 else h)
+        if abs(jerk) > most_jerk:
+            change = math.copysign(min(most_jerk * h, abs(wanted - before)), jerk)
             self.acceleration = before + change
             gained, way = (before + 0.5 * change) * h, speed * h + (before / 2 + change / 6) * h * h
         elif lag > 0:
@@ -201,15 +194,14 @@ class DrivenVehicle:
 
     def _wanted_acceleration(self, goal: float, asked: float) -> float:
         """What drive and brakes are to give, m/s², within what they can."""
-        limits, braking = self.dynamics, self.vehicle.max_deceleration
         error = goal - self.speed
         fed, bound = 0.0, math.inf
         if asked != 0.0 and asked * error > 0.0:
             fed = asked * min(1.0, abs(error) / (abs(asked) * self.FADE))
             bound = max(abs(asked), self.LEAST_AUTHORITY)
-        wanted = min(max(fed + limits.speed_gain * error, -bound), bound)
+        wanted = min(max(fed + self.dynamics.speed_gain * error, -bound), bound)
         slowing = self.speed * wanted < 0.0
-        most = braking if slowing else limits.max_acceleration
+        most = self.vehicle.max_deceleration if slowing else self.vehicle.max_acceleration
         return min(max(wanted, -most), most)
 
     def _lie(self, ground: Ground | None) -> None:

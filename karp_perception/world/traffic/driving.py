@@ -321,8 +321,8 @@ class Driving:
         f.rear_x[EGO], f.rear_y[EGO] = ego.x - ego.axle * math.cos(ego.yaw), ego.y - ego.axle * math.sin(ego.yaw)
         length = ego.vehicle.front + ego.vehicle.rear
         f.half_length[EGO], f.half_width[EGO], f.wheelbase[EGO] = 0.5 * length, 0.5 * ego.vehicle.width, base
-        f.middle[EGO] = 0.5 * length - ego.dynamics.rear_overhang
-        f.nose[EGO], f.tail[EGO] = length - ego.dynamics.rear_overhang - base, length
+        f.middle[EGO] = 0.5 * length - ego.vehicle.rear_overhang
+        f.nose[EGO], f.tail[EGO] = length - ego.vehicle.rear_overhang - base, length
         f.comfort[EGO], f.strength[EGO], f.grip[EGO], f.eagerness[EGO] = 3.0, 2.0, 3.0, 1.0
         f.top_speed[EGO], f.headway[EGO], f.min_gap[EGO] = 60.0, 1.2, 2.0
         x, y = f.rear_x[EGO] + base * math.cos(ego.yaw), f.rear_y[EGO] + base * math.sin(ego.yaw)
