@@ -8,7 +8,7 @@ import pytest
 
 from karp_perception.planning.idm import IdmSettings, free_acceleration, interaction, wanted_gap
 
-IDM = IdmSettings()
+IDM = IdmSettings().model
 
 
 def test_wanted_gap_is_the_published_formula() -> None:

@@ -13,8 +13,9 @@ from karp_perception.core import Boxes, ConfigurationError, EgoState, ObjectClas
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.detection.model.weights import save_weights
 from karp_perception.planning.corridor import Approach, Corridor
-from karp_perception.planning.hazards import HazardSettings, _coming
+from karp_perception.planning.hazards import HazardSettings, find_hazards
 from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.planning.surroundings import Surroundings
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
 from karp_perception.prediction.kinematic import kinematic_paths
 from karp_perception.prediction.predictor import Predictor
@@ -188,7 +189,9 @@ def crossing(probability: list[float]) -> object:
     objects = replace(objects, predicted=paths, predicted_probability=np.array([probability]))
     line = ReferenceLine.arc(0.0, 10.0, 60.0, 1.0)
     corridor = Corridor(line, Vehicle(), 0.3, 50.0, Approach())
-    return _coming(objects, 0, corridor, HazardSettings(least_probability=0.2), "left")
+    settings = HazardSettings(least_probability=0.2)
+    around = Surroundings.of(objects, Boxes.empty(), line, settings.around)
+    return next(iter(find_hazards(around, corridor, settings)), None)
 
 
 def test_the_planner_counts_paths_together() -> None:

@@ -8,6 +8,7 @@ import pytest
 from karp_perception.core import Boxes, Vehicle
 from karp_perception.planning.corridor import Approach, Corridor
 from karp_perception.planning.reference_line import ReferenceLine, nearest_distance, polyline_distance
+from karp_perception.planning.surroundings import outlines
 
 
 @pytest.mark.parametrize("curvature", [0.0, 0.02, -0.1, 1e-12])
@@ -92,6 +93,10 @@ def _corridor(curvature: float = 0.0, margin: float = 0.25) -> Corridor:
     return Corridor(line, Vehicle(), margin, 100.0, Approach())
 
 
+def _free(corridor: Corridor, box: Boxes) -> np.ndarray:
+    return corridor.free_distance(*outlines(box, corridor.line))
+
+
 def _box(x: float, y: float, length: float, width: float, yaw: float = 0.0) -> Boxes:
     return Boxes(np.array([[x, y, 0.8]]), np.array([[length, width, 1.5]]), np.array([yaw]), np.zeros((1, 2)),
                  np.array([-1]), np.array([0.5]))  # fmt: skip
@@ -112,7 +117,7 @@ def _box(x: float, y: float, length: float, width: float, yaw: float = 0.0) -> B
     ],
 )
 def test_free_distance(box: tuple[float, ...], expected: float) -> None:
-    assert _corridor().free_distance(_box(*box))[0] == pytest.approx(expected, abs=0.02)
+    assert _free(_corridor(), _box(*box))[0] == pytest.approx(expected, abs=0.02)
 
 
 def test_free_distance_is_mirrored_with_the_scene() -> None:
@@ -120,13 +125,13 @@ def test_free_distance_is_mirrored_with_the_scene() -> None:
     for _ in range(50):
         x, y, length, width, yaw = rng.uniform((3, -6, 0.3, 0.3, -3), (60, 6, 8, 3, 3))
         curvature = rng.uniform(-0.05, 0.05)
-        a = _corridor(curvature).free_distance(_box(x, y, length, width, yaw))
-        b = _corridor(-curvature).free_distance(_box(x, -y, length, width, -yaw))
+        a = _free(_corridor(curvature), _box(x, y, length, width, yaw))
+        b = _free(_corridor(-curvature), _box(x, -y, length, width, -yaw))
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_in_a_bend_what_lies_straight_ahead_is_not_in_the_way() -> None:
-    assert np.isinf(_corridor(0.05).free_distance(_box(25, 0, 2, 2)))[0]
+    assert np.isinf(_free(_corridor(0.05), _box(25, 0, 2, 2)))[0]
     angle = 0.05 * 20
     on_it = (np.sin(angle) / 0.05, (1 - np.cos(angle)) / 0.05)
-    assert _corridor(0.05).free_distance(_box(*on_it, 2, 1.5, angle))[0] == pytest.approx(19 - 2.9, abs=0.3)
+    assert _free(_corridor(0.05), _box(*on_it, 2, 1.5, angle))[0] == pytest.approx(19 - 2.9, abs=0.3)

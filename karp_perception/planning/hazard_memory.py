@@ -55,7 +55,7 @@ class HazardMemory:
             used.add(k)
             frames, seen = (1, 0.0) if k is None else (self._known[k].frames + 1, self._known[k].seen + dt)
             first, counted = (place, False) if k is None else (self._known[k].first, self._known[k].counted)
-            stays = float(np.hypot(*(place - first))) < settings.known_deviation * seen
+            stays = float(np.hypot(*(place - first))) < settings.around.known_deviation * seen
             if hazard.track_id is None and seen >= settings.confirm_time and stays:
                 hazard = replace(hazard, known=True)
             sure = frames >= settings.confirm_frames and (hazard.firm or seen >= settings.confirm_time)
@@ -66,7 +66,7 @@ class HazardMemory:
         back = invert_pose(T)
         for k, old in enumerate(self._known):
             unseen = old.unseen + dt
-            if k in used or not old.counted or unseen > settings.hold:
+            if k in used or not old.counted or unseen > settings.around.hold:
                 continue
             here = _moved(back, old.place)
             travelled = old.hazard.place[0] - float(here[0])

@@ -6,43 +6,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from karp_perception.core import Boxes, ObjectClass, Objects, class_name
+from karp_perception.core import ObjectClass, class_name
+from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, nested, setting
-from karp_perception.planning.corridor import Corridor
-from karp_perception.tracking.association import whole_pairs
-from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
-from karp_perception.tracking.visibility import near_pairs
+from karp_perception.planning.corridor import Corridor, between
+from karp_perception.planning.surroundings import Surroundings, SurroundingsSettings
 
 _CORE = 0.5
 """A time counts if it is no less likely than this share of the likeliest that a thing is in the way then: of the paths
 of a thing that surely crosses the first may be early and the last late, but not both are to be waited for."""
 
-_SAME = 0.3
-"""How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
-
 
 @dataclass(frozen=True)
 class HazardSettings(Settings):
-    """What counts as in the way, and as moving."""
+    """What counts as in the way, and for how long."""
 
-    bodies: BodySettings = nested(BodySettings)
-    speed_significance: float = setting(2.5, "speed in its deviations from which a thing moves", low=0.0, high=10.0)
-    slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
-    crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
+    around: SurroundingsSettings = nested(SurroundingsSettings)
     least_probability: float = setting(
         0.15, "things less likely to come into the way, by all their paths together, do not count", low=0.0, high=1.0
     )
-    settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
-    look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
-    unclassed_look_ahead: float = setting(2.0, "the same for things without a class", unit="s", low=0.0, high=30.0)
     same_place: float = setting(1.5, "two frames' hazards closer than this are one", unit="m", low=0.0, high=20.0)
     confirm_frames: int = setting(2, "frames until a new hazard counts, if waiting is harmless", low=1, high=10)
     confirm_time: float = setting(0.4, "the same for doubtful hazards, and to know that they stand", unit="s", low=0.0)
-    known_deviation: float = setting(
-        1.0, "speed and its deviation below which a thing stands", unit="m/s", low=0.1, high=10.0
-    )
-    hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
-    range: float = setting(200.0, "farther things are not looked at", unit="m", low=10.0, high=1000.0)
 
 
 @dataclass(frozen=True)
@@ -97,160 +82,137 @@ class Hazard:
         return f"{class_name(self.label) if self.label >= 0 else 'obstacle'} {self.track_id}"
 
 
-def find_hazards(objects: Objects, obstacles: Boxes, corridor: Corridor, settings: HazardSettings) -> list[Hazard]:
-    """Everything that is in the corridor or will be, nearest first. All inputs in `base_link`.
+def find_hazards(around: Surroundings, corridor: Corridor, settings: HazardSettings) -> list[Hazard]:
+    """Everything that is in the corridor or will be, nearest first.
 
-    An obstacle that updated an object, or lies on one, is that object: the distance is that of the measured part, and
-    the name the object's. What appears in the body of something that moves, and does not surely move otherwise, is of
-    that too. The rest of the obstacles stand for themselves.
+    The distance of an object is that of its nearest measured part, or of its box, and the name the object's. Parts
+    that are nobody's stand for themselves.
     """
-    obstacle_rows = np.flatnonzero(_in_range(obstacles, settings.range))
-    parts, boxes = obstacles[obstacle_rows], objects.boxes
-    owner = _owners(objects, obstacles)[obstacle_rows]
-    measured = np.zeros(len(boxes), bool)
-    measured[owner[owner >= 0]] = True
-    # A part without a class that is not seen now says little of where anything is; the memory holds it for a moment.
-    current = (boxes.label >= 0) | measured | (objects.unseen == 0)
-    rows = np.flatnonzero(_in_range(boxes, settings.range) & current)
-    part_gap = corridor.free_distance(parts)
+    boxes, owner = around.objects.boxes, around.owner
+    part_gap = corridor.free_distance(around.part_s, around.part_d)
     expected = np.full(len(boxes), np.inf)
-    expected[rows] = corridor.free_distance(boxes[rows])
+    expected[around.row] = corridor.free_distance(around.box_s[around.row], around.box_d[around.row])
     # Only the filtered box of an unclassed object reaches in, not what is measured of it: the measurement is right.
-    gap = np.where(measured & (boxes.label == ObjectClass.UNKNOWN), np.inf, expected)
-    part_of, owner = _joined_to_bodies(objects, parts, owner, np.isfinite(part_gap), settings)
-    rows = rows[part_of[rows] < 0]
+    gap = np.where(around.measured & (boxes.label == ObjectClass.UNKNOWN), np.inf, expected)
     np.minimum.at(gap, owner[owner >= 0], part_gap[owner >= 0])
-    hazards = _tracked(objects, gap, np.isfinite(expected), rows, corridor, settings)
+    hazards = _tracked(around, gap, np.isfinite(expected), corridor, settings)
     for k in np.flatnonzero((owner < 0) & np.isfinite(part_gap)):
-        place = (float(parts.center[k, 0]), float(parts.center[k, 1]))
+        place = (float(around.parts.center[k, 0]), float(around.parts.center[k, 1]))
         gap_k = float(part_gap[k])
         hazards.append(Hazard(gap_k, 0.0, None, ObjectClass.UNKNOWN, place=place, known=False, firm=False))
     return sorted(hazards, key=Hazard.order)
 
 
-def _joined_to_bodies(
-    objects: Objects, parts: Boxes, owner: np.ndarray, inside: np.ndarray, settings: HazardSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) object that each object is a part of, or -1, and the owners of `parts` (in the corridor: `inside`) then."""
-    at = np.array([0, 1, 4, 5])
-    covariance = objects.covariance[:, at[:, None], at]
-    whole = objects.boxes.label >= 0
-    bodies = moving_bodies(objects.boxes, covariance, whole, np.zeros(2), settings.bodies)
-    bodies = bodies.take((whole | (objects.unseen <= settings.hold))[bodies.row])
-    part_of = parts_of_bodies(objects.boxes, covariance, whole, bodies, settings.bodies)
-    owner = np.where((owner >= 0) & (part_of[owner] >= 0), part_of[owner], owner) if len(objects) else owner.copy()
-    lone = np.flatnonzero((owner < 0) & inside)
-    body = bodies.around(parts[lone])
-    owner[lone[body >= 0]] = bodies.row[body[body >= 0]]
-    return part_of, owner
-
-
 def _tracked(
-    objects: Objects,
-    gap: np.ndarray,
-    expected: np.ndarray,
-    rows: np.ndarray,
-    corridor: Corridor,
-    settings: HazardSettings,
+    around: Surroundings, gap: np.ndarray, expected: np.ndarray, corridor: Corridor, settings: HazardSettings
 ) -> list[Hazard]:
-    """Hazards of the objects `rows`, at free distances `gap` (N,); `expected` (N,): so are filtered boxes."""
-    if len(rows) == 0:
-        return []
-    boxes = objects.boxes
-    velocity = np.clip(boxes.velocity, -100.0, 100.0)
-    covariance = objects.covariance[:, 4:6, 4:6]
-    s, _ = corridor.line.project(boxes.center[:, :2])
-    heading = corridor.line.at(s)[1]
-    u = np.column_stack([np.cos(heading), np.sin(heading)])
-    left = np.column_stack([-u[:, 1], u[:, 0]])
-    along, across = (velocity * u).sum(axis=1), (velocity * left).sum(axis=1)
-    along_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", u, covariance, u), 1e-6))
-    across_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", left, covariance, left), 1e-6))
-    least = settings.speed_significance
-    stands = np.abs(along) + along_deviation < settings.known_deviation
-    along = np.where(np.abs(along) > np.maximum(least * along_deviation, settings.slowest), along, 0.0)
-    settled = (boxes.label >= 0) | ((objects.age >= settings.settled) & (objects.unseen == 0))
-    moves_across = settled & (np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed))
-    crosses = moves_across & (np.abs(across) > np.abs(along))
+    """Hazards of the objects, at free distances `gap` (N,); `expected` (N,): so are filtered boxes."""
+    objects, boxes = around.objects, around.objects.boxes
+    coming = _coming(around, corridor, settings.least_probability)
     found = []
-    for i in rows:
+    for i in around.row:
+        inside = bool(np.isfinite(gap[i]))
+        if not inside and not around.moves_across[i]:
+            continue
         identity = (int(objects.track_id[i]), int(boxes.label[i]))
         place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
-        inside = bool(np.isfinite(gap[i]))
-        if inside and not crosses[i]:
-            known = bool(along[i] != 0.0 or stands[i])
-            hazard = Hazard(float(gap[i]), float(along[i]), *identity, place=place, known=known, firm=bool(expected[i]))
+        along = float(around.along[i])
+        if inside and not around.crosses[i]:
+            known = along != 0.0 or bool(around.stands[i])
+            hazard = Hazard(float(gap[i]), along, *identity, place=place, known=known, firm=bool(expected[i]))
             found.append(hazard)
-        elif moves_across[i]:
-            side = "left" if across[i] < 0 else "right"
-            hazard = _coming(objects, int(i), corridor, settings, side) if s[i] > 0 or inside else None
+        elif around.moves_across[i]:
+            side = "left" if around.across[i] < 0 else "right"
+            near, far, begin, end = coming[i]
+            hazard = None
+            if (around.distance[i] > 0 or inside) and end > 0.0:
+                hazard = Hazard(float(near), 0.0, *identity, side, (float(begin), float(end)), float(far), place)
             if hazard is None and inside:
                 hazard = Hazard(float(gap[i]), 0.0, *identity, side, (0.0, 0.5), float(gap[i]) + 1.0, place)
             if hazard is None:
                 continue
             if inside:
                 hazard = replace(hazard, gap=min(hazard.gap, float(gap[i])), occupied=(0.0, hazard.occupied[1]))
-            if not crosses[i]:  # it comes into the lane and goes on along it
-                if along[i] <= 0 or hazard.occupied[0] > 1.5:
+            if not around.crosses[i]:  # it comes into the lane and goes on along it
+                if along <= 0 or hazard.occupied[0] > 1.5:
                     continue
-                ahead = max(float(s[i]) - 0.5 * float(boxes.size[i, 0]) - corridor.vehicle.front, 0.0)
-                hazard = Hazard(ahead, float(along[i]), *identity, place=place)
+                ahead = max(float(around.distance[i] - 0.5 * boxes.size[i, 0]) - corridor.vehicle.front, 0.0)
+                hazard = Hazard(ahead, along, *identity, place=place)
             found.append(hazard)
     return found
 
 
-def _coming(objects: Objects, i: int, corridor: Corridor, settings: HazardSettings, side: str) -> Hazard | None:
-    """When and where object i will be in the corridor, by its predicted paths; None if never."""
-    step, boxes = objects.prediction_step, objects.boxes
-    ahead = settings.look_ahead if boxes.label[i] >= 0 else settings.unclassed_look_ahead
-    count = min(objects.predicted.shape[2], int(ahead / step))
-    possible = objects.predicted_probability[i] > 0.0
-    probability = objects.predicted_probability[i, possible]
-    paths = np.clip(objects.predicted[i, possible, :count], -1e4, 1e4)
-    if paths.size == 0:
-        return None
-    k, t, _ = paths.shape
-    s, d = (a.reshape(k, t) for a in corridor.line.project(paths[..., :2].reshape(-1, 2)))
-    turn = paths[..., 2] - corridor.line.at(s.ravel())[1].reshape(k, t)
-    length, width = 0.5 * boxes.size[i, 0], 0.5 * boxes.size[i, 1]
-    half_s = length * np.abs(np.cos(turn)) + width * np.abs(np.sin(turn))
-    half_d = length * np.abs(np.sin(turn)) + width * np.abs(np.cos(turn))
-    right, left = (a.reshape(k, t) for a in corridor.reach(s.ravel(), corridor.margin))
-    front = corridor.vehicle.front
-    inside = (d - half_d < left) & (d + half_d > right) & (s > front) & (s - half_s < corridor.length)
-    # One path of several that are all likely must not stop the vehicle, nor may many that agree be overlooked.
-    if probability @ inside.any(axis=1) < max(settings.least_probability, 1e-9):
-        return None
-    there = probability @ inside
-    likely = there >= _CORE * there.max()
-    inside &= likely
-    when = np.flatnonzero(likely)
-    gap = max(float((s - half_s)[inside].min()) - front, 0.0)
-    far = float((s + half_s)[inside].max()) - front
-    place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
-    occupied = (float(when[0] * step), float((when[-1] + 1) * step))
-    return Hazard(gap, 0.0, int(objects.track_id[i]), int(boxes.label[i]), side, occupied, far, place)
+def _coming(around: Surroundings, corridor: Corridor, least_probability: float) -> np.ndarray:
+    """(N, 4) of each object that moves across, by its predicted paths: m from the front bumper to where the part of the
+    corridor begins that it will be in, and to where that ends; s from now from when to when. The last is 0 for never.
+    """
+    right, left = corridor.sides
+    line = corridor.line
+    return np.asarray(
+        _occupied(
+            around.path_s, around.path_d, around.half_s, around.half_d, around.probability, around.step,
+            right - corridor.margin, left + corridor.margin, line.start, line.step, corridor.vehicle.front,
+            corridor.length, max(least_probability, 1e-9),
+        )
+    )  # fmt: skip
 
 
-def _in_range(boxes: Boxes, distance: float) -> np.ndarray:
-    """(N,) mask of boxes near enough, and small enough, to be things on a road."""
-    near = np.abs(boxes.center[:, :2]).max(axis=1, initial=0.0) < distance
-    return near & (boxes.size[:, :2].max(axis=1, initial=0.0) < 2 * distance)
-
-
-def _owners(objects: Objects, obstacles: Boxes) -> np.ndarray:
-    """(len(obstacles),) row of the object that each obstacle is, or -1."""
-    owner = np.full(len(obstacles), -1)
-    if len(objects) == 0 or len(obstacles) == 0:
-        return owner
-    grown = replace(objects.boxes, size=objects.boxes.size + np.array([2 * _SAME, 2 * _SAME, 0.0]))
-    i, j = near_pairs(grown, obstacles, 0.0)
-    pairs = whole_pairs(i, j, grown, obstacles, np.zeros((len(obstacles), 2, 2)))
-    area = obstacles.size[pairs.box, 0] * obstacles.size[pairs.box, 1]
-    whole = grown.size[pairs.track, 0] * grown.size[pairs.track, 1]
-    on_it = pairs.overlap * np.minimum(area, whole) > 0.5 * area
-    order = np.lexsort((-pairs.track[on_it], pairs.overlap[on_it]))
-    owner[pairs.box[on_it][order]] = pairs.track[on_it][order]  # the largest overlap is written last
-    known = (objects.obstacle_index >= 0) & (objects.obstacle_index < len(obstacles))
-    owner[objects.obstacle_index[known]] = np.flatnonzero(known)
-    return owner
+@njit(cache=True, nogil=True, error_model="numpy")
+def _occupied(
+    s: np.ndarray,
+    d: np.ndarray,
+    half_s: np.ndarray,
+    half_d: np.ndarray,
+    probability: np.ndarray,
+    step: float,
+    right: np.ndarray,
+    left: np.ndarray,
+    start: float,
+    line_step: float,
+    front: float,
+    length: float,
+    least: float,
+) -> np.ndarray:
+    """See `_coming`. One path of several that are all likely must not stop the vehicle, nor may many that agree be
+    overlooked: it is their probabilities together that count.
+    """
+    objects, paths, times = s.shape
+    found = np.zeros((objects, 4))
+    inside = np.zeros((paths, times), np.bool_)
+    for n in range(objects):
+        ever, most = 0.0, 0.0
+        there = np.zeros(times)
+        for k in range(paths):
+            any_time = False
+            for t in range(times):
+                inside[k, t] = False
+                if not s[n, k, t] > front or probability[n, k] <= 0.0:  # NaN: not looked at
+                    continue
+                at = (s[n, k, t] - start) / line_step
+                if (
+                    d[n, k, t] - half_d[n, k, t] < between(left, at)
+                    and d[n, k, t] + half_d[n, k, t] > between(right, at)
+                    and s[n, k, t] - half_s[n, k, t] < length
+                ):
+                    inside[k, t] = True
+                    any_time = True
+                    there[t] += probability[n, k]
+            if any_time:
+                ever += probability[n, k]
+        if ever < least:
+            continue
+        for t in range(times):
+            most = max(most, there[t])
+        near, far, begin, end = np.inf, -np.inf, -1, -1
+        for t in range(times):
+            if there[t] <= 0.0 or there[t] < _CORE * most:
+                continue
+            begin = t if begin < 0 else begin
+            end = t
+            for k in range(paths):
+                if inside[k, t]:
+                    near = min(near, s[n, k, t] - half_s[n, k, t])
+                    far = max(far, s[n, k, t] + half_s[n, k, t])
+        found[n, 0], found[n, 1] = max(near - front, 0.0), far - front
+        found[n, 2], found[n, 3] = begin * step, (end + 1) * step
+    return found

@@ -7,9 +7,21 @@ Physical Review E 62 (2000). The default numbers are those of PDM-Closed (Dauner
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
+from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, setting
+
+
+class Idm(NamedTuple):
+    """The numbers of IdmSettings, as compiled code takes them."""
+
+    min_gap: float
+    headway: float
+    acceleration: float
+    deceleration: float
+    exponent: float
 
 
 @dataclass(frozen=True)
@@ -22,23 +34,31 @@ class IdmSettings(Settings):
     deceleration: float = setting(3.0, "comfortable", unit="m/s2", low=0.1, high=8.0)
     exponent: float = setting(10.0, "how late acceleration fades towards the wanted speed", low=1.0, high=20.0)
 
+    @property
+    def model(self) -> Idm:
+        """What the functions of this module take."""
+        return Idm(*astuple(self))
 
-def wanted_gap(speed: float, lead_speed: float, settings: IdmSettings) -> float:
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def wanted_gap(speed: float, lead_speed: float, idm: Idm) -> float:
     """The gap (m) wanted behind a lead, for speeds along the path in m/s."""
     closing = speed - lead_speed
-    reserve = speed * closing / (2 * math.sqrt(settings.acceleration * settings.deceleration))
-    return settings.min_gap + max(0.0, speed * settings.headway + reserve)
+    reserve = speed * closing / (2.0 * math.sqrt(idm.acceleration * idm.deceleration))
+    return idm.min_gap + max(0.0, speed * idm.headway + reserve)
 
 
-def free_acceleration(speed: float, wanted_speed: float, settings: IdmSettings) -> float:
+@njit(cache=True, nogil=True, error_model="numpy")
+def free_acceleration(speed: float, wanted_speed: float, idm: Idm) -> float:
     """Acceleration on a free road, m/s²; above the wanted speed no harder than the comfortable deceleration."""
     if wanted_speed <= 0.01:
-        return -settings.deceleration if speed > 0 else 0.0
+        return -idm.deceleration if speed > 0.0 else 0.0
     ratio = min(speed / wanted_speed, 10.0)
-    return max(settings.acceleration * (1 - ratio**settings.exponent), -settings.deceleration)
+    return max(idm.acceleration * (1.0 - ratio**idm.exponent), -idm.deceleration)
 
 
-def interaction(speed: float, gap: float, lead_speed: float, settings: IdmSettings) -> float:
+@njit(cache=True, nogil=True, error_model="numpy")
+def interaction(speed: float, gap: float, lead_speed: float, idm: Idm) -> float:
     """What a lead takes from the free acceleration, m/s², at least 0."""
-    ratio = wanted_gap(speed, lead_speed, settings) / max(gap, 0.05)
-    return settings.acceleration * min(ratio * ratio, 1e4)
+    ratio = wanted_gap(speed, lead_speed, idm) / max(gap, 0.05)
+    return idm.acceleration * min(ratio * ratio, 1e4)

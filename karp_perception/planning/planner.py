@@ -28,6 +28,7 @@ from karp_perception.planning.hazard_memory import HazardMemory
 from karp_perception.planning.hazards import Hazard, HazardSettings, find_hazards
 from karp_perception.planning.idm import IdmSettings
 from karp_perception.planning.reference_line import ReferenceLine, nearest_distance, polyline_distance
+from karp_perception.planning.surroundings import Surroundings
 from karp_perception.planning.trajectory import (
     MotionLimits,
     SpeedProfile,
@@ -150,7 +151,8 @@ class Planner:
             return self._without_input(stamp_ns, dt, ego, line)
         approach = self._approach(line, speed) if route else Approach()
         corridor = Corridor(line, self.vehicle, settings.lateral_margin, length, approach)
-        found = find_hazards(objects or Objects.empty(), obstacles or Boxes.empty(), corridor, settings.hazards)
+        around = Surroundings.of(objects or Objects.empty(), obstacles or Boxes.empty(), line, settings.hazards.around)
+        found = find_hazards(around, corridor, settings.hazards)
         needed = [needed_deceleration(h.gap, speed - h.speed) for h in found]
         urgent = [n > settings.comfort_stop and not h.guessed for h, n in zip(found, needed, strict=True)]
         soon = [n > settings.harmless or h.speed != 0.0 for h, n in zip(found, needed, strict=True)]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.spatial import cKDTree
+
+from karp_perception.planning.projection import project
 
 _SMOOTHING = 2.0
 """Standard deviation of the smoothing of routes, m: a right angle becomes a bend of about 2 m radius."""
@@ -30,7 +31,6 @@ class ReferenceLine:
     end: float = float("inf")
     heading: np.ndarray = field(init=False, repr=False)
     curvature: np.ndarray = field(init=False, repr=False)
-    _tree: cKDTree = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         ahead = np.diff(self.points, axis=0)
@@ -41,7 +41,6 @@ class ReferenceLine:
         set_field = object.__setattr__
         set_field(self, "heading", heading)
         set_field(self, "curvature", np.gradient(heading, self.step))
-        set_field(self, "_tree", cKDTree(self.points))
 
     @classmethod
     def arc(cls, curvature: float, behind: float, ahead: float, most_turn: float, step: float = 0.5) -> ReferenceLine:
@@ -107,25 +106,8 @@ class ReferenceLine:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance along (P,) and offset to the left (P,) of points (P, 2); the ends are continued straight."""
-        _, nearest = self._tree.query(points)
-        best_s, best_d = np.zeros(len(points)), np.full(len(points), np.inf)
-        segments = len(self.points) - 1
-        for segment in (np.clip(nearest - 1, 0, segments - 1), np.clip(nearest, 0, segments - 1)):
-            a = self.points[segment]
-            direction = self.points[segment + 1] - a
-            length = np.linalg.norm(direction, axis=1)
-            direction = direction / length[:, None]
-            offset = points - a
-            along = np.einsum("pi,pi->p", offset, direction)
-            low = np.where(segment == 0, -np.inf, 0.0)
-            high = np.where(segment == segments - 1, np.inf, length)
-            inside = np.clip(along, low, high)
-            left = direction[:, 0] * offset[:, 1] - direction[:, 1] * offset[:, 0]
-            away = np.hypot(left, along - inside)
-            better = away < np.abs(best_d)
-            best_s = np.where(better, self.start + self.step * segment + inside, best_s)
-            best_d = np.where(better, np.copysign(away, left), best_d)
-        return best_s, best_d
+        s, d = project(np.ascontiguousarray(points, np.float64), self.points, self.start, self.step)
+        return s, d
 
 
 def polyline_distance(points: np.ndarray) -> np.ndarray:

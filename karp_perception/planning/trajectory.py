@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from karp_perception.core import Trajectory, Vehicle
+from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.corridor import Approach
 from karp_perception.planning.hazards import Hazard
-from karp_perception.planning.idm import IdmSettings, free_acceleration, interaction
+from karp_perception.planning.idm import Idm, IdmSettings, free_acceleration, interaction
 from karp_perception.planning.reference_line import ReferenceLine
 
 
@@ -72,33 +73,61 @@ def follow(
 
     A hazard moves on at its speed along the path; a crossing one stands at its gap until it has left the corridor.
     """
-    dt, steps = limits.step, round(limits.horizon / limits.step)
-    v, a, x = max(speed, 0.0), acceleration, 0.0
-    rows, binding = [], _binding(hazards)
+    binding = _binding(hazards)
+    column = np.array([(i, h.gap, h.speed, h.occupied[1] if h.crossing else np.inf) for i, h in binding], float)
+    rows = _followed(
+        max(speed, 0.0), acceleration, column.reshape(-1, 4), bound, line.start, line.step,
+        round(limits.horizon / limits.step), limits.step, limits.jerk, limits.deceleration, idm.model,
+    )  # fmt: skip
+    return SpeedProfile(*rows[:4], rows[4].astype(np.int64), rows[5])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _followed(
+    v: float,
+    a: float,
+    hazards: np.ndarray,
+    bound: np.ndarray,
+    line_start: float,
+    line_step: float,
+    steps: int,
+    dt: float,
+    jerk: float,
+    deceleration: float,
+    idm: Idm,
+) -> np.ndarray:
+    """(6, steps + 1) time, distance, speed, acceleration, index of what holds back most, and by how much.
+
+    Args:
+        hazards: (H, 4) index, gap (m), speed (m/s), time until which it counts (s).
+    """
+    found = np.empty((6, steps + 1))
+    x = 0.0
     for k in range(steps + 1):
         t = k * dt
-        wanted = bound[min(max(int((x - line.start) / line.step), 0), len(bound) - 1)]
-        free = free_acceleration(v, float(wanted), idm)
-        cause, held, least = -1, 0.0, free
-        for i, hazard in binding:
-            if hazard.crossing and t > hazard.occupied[1]:
+        place = min(max(int((x - line_start) / line_step), 0), len(bound) - 1)
+        free = free_acceleration(v, bound[place], idm)
+        cause, held, least = -1.0, 0.0, free
+        for h in range(len(hazards)):
+            other = hazards[h, 2]
+            if t > hazards[h, 3]:
                 continue
-            gap = hazard.gap + hazard.speed * t - x
-            taken = interaction(v, gap, hazard.speed, idm)
+            gap = hazards[h, 1] + other * t - x
+            taken = interaction(v, gap, other, idm)
             target = free - taken
-            if v > hazard.speed and (needed := needed_deceleration(gap, v - hazard.speed)) > idm.deceleration:
+            needed = needed_deceleration(gap, v - other)
+            if v > other and needed > idm.deceleration:
                 target = min(target, -needed)
             if taken > held:
-                cause, held = i, taken
+                cause, held = hazards[h, 0], taken
             least = min(least, target)
-        least = max(least, -limits.deceleration)
-        a = min(max(least, a - limits.jerk * dt), a + limits.jerk * dt)
-        if v <= 0 and a < 0:
+        least = max(least, -deceleration)
+        a = min(max(least, a - jerk * dt), a + jerk * dt)
+        if v <= 0.0 and a < 0.0:
             a = 0.0
-        rows.append((t, x, v, a, cause, held))
+        found[0, k], found[1, k], found[2, k], found[3, k], found[4, k], found[5, k] = t, x, v, a, cause, held
         x, v, a = _forward(x, v, a, dt)
-    columns = np.array(rows).T
-    return SpeedProfile(*columns[:4], columns[4].astype(np.int64), columns[5])
+    return found
 
 
 def _binding(hazards: list[Hazard]) -> list[tuple[int, Hazard]]:
@@ -116,17 +145,25 @@ def _binding(hazards: list[Hazard]) -> list[tuple[int, Hazard]]:
 
 def brake(speed: float, acceleration: float, deceleration: float, jerk: float, limits: MotionLimits) -> SpeedProfile:
     """Comes to a stop with a deceleration (m/s²) that is built up with `jerk` (m/s³)."""
-    dt, steps = limits.step, round(limits.horizon / limits.step)
-    v, a, x = max(speed, 0.0), acceleration, 0.0
-    rows = []
+    steps = round(limits.horizon / limits.step)
+    rows = _braked(max(speed, 0.0), acceleration, deceleration, jerk, steps, limits.step)
+    return SpeedProfile(*rows, np.full(steps + 1, -1), np.zeros(steps + 1))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _braked(v: float, a: float, deceleration: float, jerk: float, steps: int, dt: float) -> np.ndarray:
+    """(4, steps + 1) time, distance, speed, acceleration."""
+    found = np.empty((4, steps + 1))
+    x = 0.0
     for k in range(steps + 1):
         a = min(max(-deceleration, a - jerk * dt), a + jerk * dt)
-        a = 0.0 if v <= 0 and a < 0 else a
-        rows.append((k * dt, x, v, a))
+        a = 0.0 if v <= 0.0 and a < 0.0 else a
+        found[0, k], found[1, k], found[2, k], found[3, k] = k * dt, x, v, a
         x, v, a = _forward(x, v, a, dt)
-    return SpeedProfile(*np.array(rows).T, np.full(steps + 1, -1), np.zeros(steps + 1))
+    return found
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
 def _forward(x: float, v: float, a: float, dt: float) -> tuple[float, float, float]:
     """Distance, speed and acceleration after dt; a vehicle that comes to stand stays."""
     if v + a * dt > 0:
@@ -134,6 +171,7 @@ def _forward(x: float, v: float, a: float, dt: float) -> tuple[float, float, flo
     return x + (0.5 * v * v / -a if a < 0 else 0.0), 0.0, 0.0
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
 def needed_deceleration(gap: float, closing: float, reserve: float = 0.3) -> float:
     """Constant deceleration (m/s²) that takes a closing speed (m/s) off within a gap (m), less a reserve (m)."""
     return 0.5 * closing * closing / max(gap - reserve, 0.05) if closing > 0 else 0.0

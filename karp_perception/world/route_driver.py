@@ -56,7 +56,7 @@ class RouteDriver:
 
     def command(self, ego: EgoState, boxes: Boxes, lights: Sequence[TrafficLight] = ()) -> Command:
         """What to do now, among `boxes` and `lights` in `base_link`. At the end of the route it stops."""
-        settings, idm, speed = self.settings, self.settings.idm, max(ego.speed, 0.0)
+        settings, idm, speed = self.settings, self.settings.idm.model, max(ego.speed, 0.0)
         first = int(np.argmin(np.hypot(*(self._points - ego.T_odom_base[:2, 3]).T)))
         way = np.concatenate([[0.0], np.cumsum(self._step[first:])])
         count = int(np.searchsorted(way, settings.sight, side="right"))

@@ -1,0 +1,216 @@
+"""What is around, seen from a line: objects, the parts that were measured of them, and where each may go.
+
+Worked out once for a moment; any number of corridors along the line then ask for what is in their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from karp_perception.core import Boxes, Objects
+from karp_perception.core.settings import Settings, nested, setting
+from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.tracking.association import whole_pairs
+from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
+from karp_perception.tracking.visibility import near_pairs
+
+_SAME = 0.3
+"""How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
+_PIECES = 8
+"""Into how many pieces the edge of a footprint is cut, so that it may bend in line coordinates."""
+_FASTEST = 100.0  # m/s
+_FARTHEST = 1e4  # m, of predicted paths
+
+
+@dataclass(frozen=True)
+class SurroundingsSettings(Settings):
+    """What is looked at, and what counts as moving."""
+
+    bodies: BodySettings = nested(BodySettings)
+    speed_significance: float = setting(2.5, "speed in its deviations from which a thing moves", low=0.0, high=10.0)
+    slowest: float = setting(0.3, "slower things stand", unit="m/s", low=0.0, high=5.0)
+    crossing_speed: float = setting(0.4, "sideways speed from which a thing crosses", unit="m/s", low=0.0, high=5.0)
+    settled: float = setting(0.5, "age from which an unclassed track's motion is believed", unit="s", low=0.0, high=5.0)
+    look_ahead: float = setting(5.0, "how far ahead predicted paths count", unit="s", low=0.0, high=30.0)
+    unclassed_look_ahead: float = setting(2.0, "the same for things without a class", unit="s", low=0.0, high=30.0)
+    known_deviation: float = setting(
+        1.0, "speed and its deviation below which a thing stands", unit="m/s", low=0.1, high=10.0
+    )
+    hold: float = setting(0.3, "how long a hazard that vanished still counts", unit="s", low=0.0, high=3.0)
+    range: float = setting(200.0, "farther things are not looked at", unit="m", low=10.0, high=1000.0)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """N objects and Q measured parts relative to a line, in the frame of the boxes (`base_link`).
+
+    Attributes:
+        objects: all of them; `row` (R,) of those that are looked at: in range, measured or classed, part of no other.
+        parts: measured obstacles in range. owner: (Q,) row of the object each is of, -1 for none.
+        measured: (N,) whether an object owns a part.
+        box_s, box_d: (N, V) outlines along and beside the line, m; NaN for objects that are not looked at.
+        part_s, part_d: (Q, V) the same of the parts.
+        along, across: (N,) m/s along the line and to its left; `along` is 0 where it is not significant.
+        stands: (N,) whether a thing surely stands.
+        moves_across, crosses: (N,) whether it moves sideways, and more so than along.
+        distance: (N,) along the line of the objects' middles, m.
+        path_s, path_d, half_s, half_d: (N, K, T) predicted middles along and beside the line, and half the extents
+            there, m; NaN for objects that do not move across and for times that do not count.
+        probability: (N, K) of the predicted paths.
+        step: s between two points of a path.
+    """
+
+    objects: Objects
+    row: np.ndarray
+    parts: Boxes
+    owner: np.ndarray
+    measured: np.ndarray
+    box_s: np.ndarray
+    box_d: np.ndarray
+    part_s: np.ndarray
+    part_d: np.ndarray
+    along: np.ndarray
+    across: np.ndarray
+    stands: np.ndarray
+    moves_across: np.ndarray
+    crosses: np.ndarray
+    distance: np.ndarray
+    path_s: np.ndarray
+    path_d: np.ndarray
+    half_s: np.ndarray
+    half_d: np.ndarray
+    probability: np.ndarray
+    step: float
+
+    @classmethod
+    def of(
+        cls, objects: Objects, obstacles: Boxes, line: ReferenceLine, settings: SurroundingsSettings
+    ) -> Surroundings:
+        """Everything relative to a line.
+
+        An obstacle that updated an object, or lies on one, is a part of that object. What appears in the body of
+        something that moves, and does not surely move otherwise, is of that too. The rest of the obstacles stand for
+        themselves.
+        """
+        obstacle_row = np.flatnonzero(_in_range(obstacles, settings.range))
+        parts, boxes = obstacles[obstacle_row], objects.boxes
+        owner = _owners(objects, obstacles)[obstacle_row]
+        measured = np.zeros(len(boxes), bool)
+        measured[owner[owner >= 0]] = True
+        # A part without a class that is not seen now says little of where anything is; memory holds it for a moment.
+        current = (boxes.label >= 0) | measured | (objects.unseen == 0)
+        row = np.flatnonzero(_in_range(boxes, settings.range) & current)
+        part_of, owner = _joined_to_bodies(objects, parts, owner, settings)
+        row = row[part_of[row] < 0]
+        box_s, box_d = (np.full((len(boxes), 4 * _PIECES), np.nan) for _ in range(2))
+        box_s[row], box_d[row] = outlines(boxes[row], line)
+        part_s, part_d = outlines(parts, line)
+        motion = _motion(objects, line, settings)
+        looked_at = np.zeros(len(boxes), bool)
+        looked_at[row] = True
+        paths = _paths(objects, looked_at & motion["moves_across"], line, settings)
+        return cls(
+            objects, row, parts, owner, measured, box_s, box_d, part_s, part_d, **motion, **paths,
+            probability=np.maximum(objects.predicted_probability, 0.0), step=objects.prediction_step,
+        )  # fmt: skip
+
+
+def outlines(boxes: Boxes, line: ReferenceLine) -> tuple[np.ndarray, np.ndarray]:
+    """Distance along and offset of the footprints' outlines, (N, 4 * _PIECES) each, in order."""
+    corner = boxes.footprint()
+    edge = np.roll(corner, -1, axis=1) - corner
+    part = np.arange(_PIECES) / _PIECES
+    outline = corner[:, :, None, :] + part[None, None, :, None] * edge[:, :, None, :]
+    s, d = line.project(outline.reshape(-1, 2))
+    return s.reshape(len(boxes), 4 * _PIECES), d.reshape(len(boxes), 4 * _PIECES)
+
+
+def _motion(objects: Objects, line: ReferenceLine, settings: SurroundingsSettings) -> dict[str, np.ndarray]:
+    """The attributes of Surroundings that tell how objects move."""
+    boxes = objects.boxes
+    velocity = np.clip(boxes.velocity, -_FASTEST, _FASTEST)
+    covariance = objects.covariance[:, 4:6, 4:6]
+    distance, _ = line.project(boxes.center[:, :2])
+    heading = line.at(distance)[1]
+    u = np.column_stack([np.cos(heading), np.sin(heading)])
+    left = np.column_stack([-u[:, 1], u[:, 0]])
+    along, across = (velocity * u).sum(axis=1), (velocity * left).sum(axis=1)
+    along_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", u, covariance, u), 1e-6))
+    across_deviation = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", left, covariance, left), 1e-6))
+    least = settings.speed_significance
+    stands = np.abs(along) + along_deviation < settings.known_deviation
+    along = np.where(np.abs(along) > np.maximum(least * along_deviation, settings.slowest), along, 0.0)
+    settled = (boxes.label >= 0) | ((objects.age >= settings.settled) & (objects.unseen == 0))
+    moves_across = settled & (np.abs(across) > np.maximum(least * across_deviation, settings.crossing_speed))
+    crosses = moves_across & (np.abs(across) > np.abs(along))
+    return {
+        "along": along, "across": across, "stands": stands, "moves_across": moves_across, "crosses": crosses,
+        "distance": distance,
+    }  # fmt: skip
+
+
+def _paths(
+    objects: Objects, wanted: np.ndarray, line: ReferenceLine, settings: SurroundingsSettings
+) -> dict[str, np.ndarray]:
+    """The attributes of Surroundings that tell where objects go, of those that are `wanted` (N,)."""
+    n, k, t = objects.predicted.shape[:3]
+    t = min(t, int(settings.look_ahead / objects.prediction_step))
+    names = ("path_s", "path_d", "half_s", "half_d")
+    found = {name: np.full((n, k, t), np.nan) for name in names}
+    row = np.flatnonzero(wanted)
+    if len(row) == 0 or k == 0 or t == 0:
+        return found
+    paths = np.clip(objects.predicted[row, :, :t], -_FARTHEST, _FARTHEST)
+    s, d = line.project(paths[..., :2].reshape(-1, 2))
+    turn = paths[..., 2] - line.at(s)[1].reshape(paths.shape[:3])
+    length, width = (0.5 * objects.boxes.size[row, axis, None, None] for axis in (0, 1))
+    c, sine = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+    s, d = s.reshape(paths.shape[:3]), d.reshape(paths.shape[:3])
+    unclassed = objects.boxes.label[row] < 0
+    s[unclassed, :, int(settings.unclassed_look_ahead / objects.prediction_step) :] = np.nan
+    for name, values in zip(names, (s, d, length * c + width * sine, length * sine + width * c), strict=True):
+        found[name][row] = values
+    return found
+
+
+def _joined_to_bodies(
+    objects: Objects, parts: Boxes, owner: np.ndarray, settings: SurroundingsSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) object that each object is a part of, or -1, and the owners of `parts` then."""
+    at = np.array([0, 1, 4, 5])
+    covariance = objects.covariance[:, at[:, None], at]
+    whole = objects.boxes.label >= 0
+    bodies = moving_bodies(objects.boxes, covariance, whole, np.zeros(2), settings.bodies)
+    bodies = bodies.take((whole | (objects.unseen <= settings.hold))[bodies.row])
+    part_of = parts_of_bodies(objects.boxes, covariance, whole, bodies, settings.bodies)
+    owner = np.where((owner >= 0) & (part_of[owner] >= 0), part_of[owner], owner) if len(objects) else owner.copy()
+    lone = np.flatnonzero(owner < 0)
+    body = bodies.around(parts[lone])
+    owner[lone[body >= 0]] = bodies.row[body[body >= 0]]
+    return part_of, owner
+
+
+def _in_range(boxes: Boxes, distance: float) -> np.ndarray:
+    """(N,) mask of boxes near enough, and small enough, to be things on a road."""
+    near = np.abs(boxes.center[:, :2]).max(axis=1, initial=0.0) < distance
+    return near & (boxes.size[:, :2].max(axis=1, initial=0.0) < 2 * distance)
+
+
+def _owners(objects: Objects, obstacles: Boxes) -> np.ndarray:
+    """(len(obstacles),) row of the object that each obstacle is, or -1."""
+    owner = np.full(len(obstacles), -1)
+    if len(objects) == 0 or len(obstacles) == 0:
+        return owner
+    grown = replace(objects.boxes, size=objects.boxes.size + np.array([2 * _SAME, 2 * _SAME, 0.0]))
+    i, j = near_pairs(grown, obstacles, 0.0)
+    pairs = whole_pairs(i, j, grown, obstacles, np.zeros((len(obstacles), 2, 2)))
+    area = obstacles.size[pairs.box, 0] * obstacles.size[pairs.box, 1]
+    whole = grown.size[pairs.track, 0] * grown.size[pairs.track, 1]
+    on_it = pairs.overlap * np.minimum(area, whole) > 0.5 * area
+    order = np.lexsort((-pairs.track[on_it], pairs.overlap[on_it]))
+    owner[pairs.box[on_it][order]] = pairs.track[on_it][order]  # the largest overlap is written last
+    known = (objects.obstacle_index >= 0) & (objects.obstacle_index < len(obstacles))
+    owner[objects.obstacle_index[known]] = np.flatnonzero(known)
+    return owner
