@@ -8,11 +8,11 @@ import numpy as np
 
 from karp_perception.core import Boxes
 
-_MAX_POSITION_M = 1000.0
-_LOG_SIZE = (np.log(0.05), np.log(50.0))  # m: from a cone's tip to the longest lorry, with room
-_MAX_SPEED = 100.0  # m/s
-_LOG_VARIANCE = (-12.0, 12.0)
-_NEVER = -100.0  # logit of a query that is masked: it stands for nothing, whatever the threshold
+MAX_POSITION_M = 1000.0
+LOG_SIZE = (np.log(0.05), np.log(50.0))  # m: from a cone's tip to the longest lorry, with room
+MAX_SPEED = 100.0  # m/s
+LOG_VARIANCE = (-12.0, 12.0)
+NEVER = -100.0  # logit of a query that is masked: it stands for nothing, whatever the threshold
 
 
 def decode(outputs: Mapping[str, np.ndarray], score_threshold: float, max_detections: int) -> Boxes:
@@ -40,28 +40,28 @@ def decode_rows(
     """
     logits = outputs["logits"][0].astype(np.float64)
     finite = np.logical_and.reduce([np.isfinite(values[0]).all(axis=-1) for values in outputs.values()])
-    logits = np.where(finite[:, None], logits, _NEVER)
+    logits = np.where(finite[:, None], logits, NEVER)
     label = logits.argmax(axis=1)
-    best = np.clip(logits.max(axis=1), _NEVER, -_NEVER)
+    best = np.clip(logits.max(axis=1), NEVER, -NEVER)
     score = 1.0 / (1.0 + np.exp(-best))
     rows = np.argsort(-score, kind="stable")[:max_detections]
-    rows = rows[(score[rows] >= score_threshold) & (best[rows] > _NEVER)]
+    rows = rows[(score[rows] >= score_threshold) & (best[rows] > NEVER)]
     if len(rows) == 0:
         return Boxes.empty(), rows
 
     def of(name: str) -> np.ndarray:
         return outputs[name][0][rows].astype(np.float64)
 
-    size = np.exp(np.clip(of("log_size"), *_LOG_SIZE))
+    size = np.exp(np.clip(of("log_size"), *LOG_SIZE))
     direction = of("direction")
-    variance = np.exp(np.clip(of("log_variance"), *_LOG_VARIANCE))
+    variance = np.exp(np.clip(of("log_variance"), *LOG_VARIANCE))
     # The network speaks of log sizes: d(size) = size * d(log size).
     variance[:, 3:6] *= size**2
     boxes = Boxes(
-        center=np.clip(of("center"), -_MAX_POSITION_M, _MAX_POSITION_M),
+        center=np.clip(of("center"), -MAX_POSITION_M, MAX_POSITION_M),
         size=size,
         yaw=np.arctan2(direction[:, 0], direction[:, 1]),
-        velocity=np.clip(of("velocity"), -_MAX_SPEED, _MAX_SPEED),
+        velocity=np.clip(of("velocity"), -MAX_SPEED, MAX_SPEED),
         label=label[rows],
         score=score[rows],
         variance=variance,

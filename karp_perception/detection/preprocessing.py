@@ -15,12 +15,13 @@ from scipy import sparse
 from karp_perception.core import CameraFrame, DistortionModel, InvalidInput, LidarSweep, SensorFrame
 from karp_perception.detection.model.config import ModelConfig
 
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pixels, the custom of the field
-_SPREAD = np.array([0.229, 0.224, 0.225], np.float32)
+PIXEL_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pixels, the custom of the field
+PIXEL_SPREAD = np.array([0.229, 0.224, 0.225], np.float32)
 _REDUNDANT_RAD = np.radians(15.0)  # cameras whose axes are closer than this see much the same
 _LEVEL = 0.2  # forward part of a level direction in the optical frame below which an image has no horizon
 _SAMPLING = 2.0  # source pixels between samples: bilinear sampling sees two of them
-_COUNTS = np.log1p(np.arange(256, dtype=np.float32))  # a full cell of a dense sensor: more says nothing new
+MOST_COUNTED = 255  # points in a bin of a cell; more say nothing new
+_COUNTS = np.log1p(np.arange(MOST_COUNTED + 1, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,26 @@ def place_cameras(cameras: Mapping[str, CameraFrame | None], config: ModelConfig
 
     Raises InvalidInput for an image whose lens distortion has not been taken out.
     """
+    rig, cuts = rig_of(cameras, config)
+    images = np.zeros((1, config.cameras, 3, config.image_height, config.image_width), np.float32)
+    for slot, (name, cut) in enumerate(zip(rig.names, cuts, strict=True)):
+        camera = cameras[name]
+        assert camera is not None
+        _fill_image(images[0, slot], camera.image, cut)
+    return rig, images
+
+
+def rig_of(cameras: Mapping[str, CameraFrame | None], config: ModelConfig) -> tuple[Rig, tuple[ImageCut, ...]]:
+    """The rig of the chosen cameras, and how the image of each becomes the network's.
+
+    Raises InvalidInput for an image whose lens distortion has not been taken out.
+    """
     slots = config.cameras
     names = choose_cameras(cameras, slots)
-    images = np.zeros((1, slots, 3, config.image_height, config.image_width), np.float32)
     intrinsics = np.tile(np.eye(3, dtype=np.float32), (1, slots, 1, 1))
     poses = np.tile(np.eye(4, dtype=np.float32), (1, slots, 1, 1))
     present = np.zeros((1, slots), np.float32)
+    cuts = []
     for slot, name in enumerate(names):
         camera = cameras[name]
         assert camera is not None
@@ -134,9 +149,9 @@ def place_cameras(cameras: Mapping[str, CameraFrame | None], config: ModelConfig
                 reason="distorted_image",
             )
         cut = image_cut(camera, config)
-        _fill_image(images[0, slot], camera.image, cut)
         intrinsics[0, slot], poses[0, slot], present[0, slot] = cut.intrinsics, camera.T_base_camera, 1.0
-    return Rig(names, intrinsics, poses, present), images
+        cuts.append(cut)
+    return Rig(names, intrinsics, poses, present), tuple(cuts)
 
 
 def image_cut(camera: CameraFrame, config: ModelConfig) -> ImageCut:
@@ -201,7 +216,7 @@ def canvas_of(sweep: LidarSweep, config: ModelConfig) -> np.ndarray:
     x, y, z, intensity = (_sums(cell, values, cells + 1)[filled] / total[:, None]).T
 
     canvas = np.zeros((config.canvas_channels, cells), np.float32)
-    canvas[:bins, filled] = _COUNTS.take(np.minimum(counts, len(_COUNTS) - 1)).T
+    canvas[:bins, filled] = _COUNTS.take(np.minimum(counts, MOST_COUNTED)).T
     canvas[bins, filled] = 0.5 * highest[filled]
     canvas[bins + 1, filled] = 0.5 * (z - ground)
     canvas[bins + 2, filled] = 0.5 * ground
@@ -225,13 +240,13 @@ def _sums(group: np.ndarray, rows: np.ndarray, groups: int) -> np.ndarray:
     return ones @ rows
 
 
-_GROUND_COARSE_M = 3.2
-_GROUND_LOW_M, _GROUND_HIGH_M, _GROUND_STEP_M = -4.0, 6.0, 0.1
-_GROUND_SHARE = 0.02  # of a square's points that may lie below its ground: single reflections
+GROUND_COARSE_M = 3.2
+GROUND_LOW_M, GROUND_HIGH_M, GROUND_STEP_M = -4.0, 6.0, 0.1
+GROUND_SHARE = 0.02  # of a square's points that may lie below its ground: single reflections
 # Of ground that is seen, a tenth of the points and no fewer than twenty lie within half a metre.
-_GROUND_NEAR_M, _GROUND_SUPPORT, _GROUND_POINTS = 0.5, 0.1, 20
-_GROUND_SLOPE = 0.12  # rise per metre that a road can have; what is steeper stands on it
-_GROUND_REACH = 12  # squares over which that limit is carried
+GROUND_NEAR_M, GROUND_SUPPORT, GROUND_POINTS = 0.5, 0.1, 20
+GROUND_SLOPE = 0.12  # rise per metre that a road can have; what is steeper stands on it
+GROUND_REACH = 12  # squares over which that limit is carried
 
 
 def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.ndarray:
@@ -249,34 +264,34 @@ def ground_height(cell: np.ndarray, z: np.ndarray, config: ModelConfig) -> np.nd
         (X, Y) float32.
     """
     nx, ny = config.canvas_cells
-    coarse = _coarse(config)
+    coarse = coarse_cells(config)
     mx, my = -(-nx // coarse), -(-ny // coarse)
-    levels = round((_GROUND_HIGH_M - _GROUND_LOW_M) / _GROUND_STEP_M)
-    level = ((z - np.float32(_GROUND_LOW_M)) * np.float32(1 / _GROUND_STEP_M)).clip(0, levels - 1).astype(np.intp)
+    levels = round((GROUND_HIGH_M - GROUND_LOW_M) / GROUND_STEP_M)
+    level = ((z - np.float32(GROUND_LOW_M)) * np.float32(1 / GROUND_STEP_M)).clip(0, levels - 1).astype(np.intp)
     first_of = (((np.arange(nx) // coarse)[:, None] * my + np.arange(ny) // coarse) * levels).ravel()
     index = first_of.take(cell)
     index += level
     count = np.bincount(index, minlength=mx * my * levels).reshape(-1, levels)
     running = count.cumsum(axis=1)
     total = running[:, -1]
-    low = (running > _GROUND_SHARE * total[:, None]).argmax(axis=1)
+    low = (running > GROUND_SHARE * total[:, None]).argmax(axis=1)
     known = total > 0
-    lowest = np.where(known, _GROUND_LOW_M + (low + 0.5) * _GROUND_STEP_M, np.inf).astype(np.float32).reshape(mx, my)
+    lowest = np.where(known, GROUND_LOW_M + (low + 0.5) * GROUND_STEP_M, np.inf).astype(np.float32).reshape(mx, my)
 
     # `base_link` lies on the ground: the square below it is known even where the sensor cannot look.
     x0 = int(-config.x_range_m[0] / config.cell_m) // coarse
     y0 = int(-config.y_range_m[0] / config.cell_m) // coarse
     if 0 <= x0 < mx and 0 <= y0 < my:
-        lowest[x0, y0] = min(lowest[x0, y0], _GROUND_STEP_M / 2)
-    rise = np.float32(_GROUND_SLOPE * coarse * config.cell_m)
+        lowest[x0, y0] = min(lowest[x0, y0], GROUND_STEP_M / 2)
+    rise = np.float32(GROUND_SLOPE * coarse * config.cell_m)
     # A low end that few points share, far below most of its neighbours, is reflections, not ground. One of them taken
     # for ground would pull down all that the slope of a road allows around it, which is half of the canvas.
-    near = np.minimum(low + round(_GROUND_NEAR_M / _GROUND_STEP_M), levels - 1)[:, None]
-    shared = np.take_along_axis(running, near, axis=1)[:, 0] >= np.maximum(_GROUND_SUPPORT * total, _GROUND_POINTS)
+    near = np.minimum(low + round(GROUND_NEAR_M / GROUND_STEP_M), levels - 1)[:, None]
+    shared = np.take_along_axis(running, near, axis=1)[:, 0] >= np.maximum(GROUND_SUPPORT * total, GROUND_POINTS)
     around = _median_around(lowest)
     reflected = (lowest < around - 2 * rise) & ~shared.reshape(mx, my)
-    surface = np.minimum(np.where(reflected, around, lowest), _GROUND_HIGH_M)
-    for _ in range(_GROUND_REACH):
+    surface = np.minimum(np.where(reflected, around, lowest), GROUND_HIGH_M)
+    for _ in range(GROUND_REACH):
         lower = cv2.erode(surface, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
         surface = np.minimum(surface, lower + rise)
     fine = cv2.resize(surface, (my * coarse, mx * coarse), interpolation=cv2.INTER_LINEAR)
@@ -300,9 +315,9 @@ def _bin_of(height: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return level
 
 
-def _coarse(config: ModelConfig) -> int:
+def coarse_cells(config: ModelConfig) -> int:
     """Cells along a square of the ground estimate."""
-    return max(1, round(_GROUND_COARSE_M / config.cell_m))
+    return max(1, round(GROUND_COARSE_M / config.cell_m))
 
 
 def _heading(camera: CameraFrame) -> float:
@@ -320,15 +335,23 @@ def _horizon_row(camera: CameraFrame) -> float:
     return float(camera.intrinsics[1, 1] * y / z + camera.intrinsics[1, 2])
 
 
+def supersampling(source_width: int, width: int) -> int:
+    """Multiple of the network's size, a power of two, to which an image is sampled before 2 x 2 pixels are averaged.
+
+    Bilinear sampling first, then averages: within a grey level or two of averaging over areas, and several times as
+    fast.
+    """
+    multiple = 1
+    while source_width > _SAMPLING * multiple * width:
+        multiple *= 2
+    return multiple
+
+
 def _fill_image(target: np.ndarray, image: np.ndarray, cut: ImageCut) -> None:
     """Write one camera's normalised channels into (3, H, W) zeros."""
     width = target.shape[2]
     band = image[cut.top : cut.bottom]
-    # Supersampling: bilinear to a small multiple of the size, then averages of 2 x 2. Within a grey level or two of
-    # averaging over areas, and several times as fast.
-    multiple = 1
-    while band.shape[1] > _SAMPLING * multiple * width:
-        multiple *= 2
+    multiple = supersampling(band.shape[1], width)
     small = cv2.resize(band, (multiple * width, multiple * cut.rows), interpolation=cv2.INTER_LINEAR)
     while multiple > 1:
         multiple //= 2
@@ -336,5 +359,5 @@ def _fill_image(target: np.ndarray, image: np.ndarray, cut: ImageCut) -> None:
     for channel in range(3):
         plane = target[channel, : cut.rows]
         np.copyto(plane, small[:, :, channel])
-        plane *= 1.0 / (255.0 * _SPREAD[channel])
-        plane -= _MEAN[channel] / _SPREAD[channel]
+        plane *= 1.0 / (255.0 * PIXEL_SPREAD[channel])
+        plane -= PIXEL_MEAN[channel] / PIXEL_SPREAD[channel]
