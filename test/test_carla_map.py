@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from karp_perception.core.errors import KarpError
-from karp_perception.world.carla.client import CarlaError
-from karp_perception.world.carla.road_map import (
-    RoadMap,
-    lanes_around,
-    nearest_lane,
-    read_road_map,
-)
-from karp_perception.world.carla.route import make_route, roaming_way, route_points, shortest_way
-from karp_perception.world.layout import Lane
+from karp_perception.core.road import StopKind
+from karp_perception.world.carla.road_map import RoadMap, lanes_around, read_road_map
 
 
 def lane(identifier: int, kind: str = "driving", width: float = 3.5, links: str = "", change: str = "none") -> str:
@@ -138,35 +129,6 @@ def test_lanes_know_what_follows_what_is_beside_them_and_how_fast(road_map: Road
     assert lanes[number[3, 0, -1]].speed_limit == pytest.approx(13.9)  # of nobody
 
 
-def test_the_nearest_lane_is_one_in_the_right_direction(road_map: RoadMap) -> None:
-    number = road_map.number_of
-    assert nearest_lane(road_map.lanes, np.array([20.0, -2.0, 1.4]), 0.1)[0] == number[1, 0, -1]
-    found, along = nearest_lane(road_map.lanes, np.array([20.0, -4.8]), 0.0)
-    assert found == number[1, 0, -2]
-    assert along == pytest.approx(20.0, abs=0.6)
-    # Where the turn leaves, the heading decides.
-    assert nearest_lane(road_map.lanes, np.array([55.0, -6.5]), -0.8)[0] == number[11, 0, -1]
-    assert nearest_lane(road_map.lanes, np.array([55.0, -5.25]), 0.0)[0] == number[10, 0, -1]
-    with pytest.raises(CarlaError, match="no lane within 15 m"):
-        nearest_lane(road_map.lanes, np.array([500.0, 0.0]), 0.0)
-
-
-def test_a_route_changes_lanes_where_it_must_and_turns_where_it_is_to_go(road_map: RoadMap) -> None:
-    number, lanes = road_map.number_of, road_map.lanes
-    way = shortest_way(lanes, number[1, 0, -1], number[3, 0, -1])
-    assert way == [number[1, 0, -1], number[1, 0, -2], number[11, 0, -1], number[3, 0, -1]]
-    points = route_points(lanes, way, start=5.0, end=20.0)
-    np.testing.assert_allclose(points[0, :2], [5.0, -1.75], atol=0.05)
-    np.testing.assert_allclose(points[-1, :2], [58.25, -33.5], atol=0.1)  # 20 m down road 3
-    steps = np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1)
-    assert np.sort(steps)[-1] == pytest.approx(math.hypot(12.0, 3.5), abs=0.1)  # the change of lanes
-    assert np.sort(steps)[-2] <= 1.01
-    route = make_route(lanes, way, 5.0, 20.0)
-    assert route.speed_limit == pytest.approx(50 / 3.6)
-    with pytest.raises(CarlaError, match="no way leads"):
-        shortest_way(lanes, number[2, 0, -1], number[3, 0, -1])
-
-
 def test_lanes_around_are_those_in_reach(road_map: RoadMap) -> None:
     found = {lane.number for lane in lanes_around(road_map.lanes, np.array([0.0, 0.0, 0.0]), 10.0)}
     assert found == {road_map.number_of[1, 0, -1], road_map.number_of[1, 0, -2]}
@@ -188,65 +150,43 @@ def test_what_is_no_map_gets_one_clear_line(text: str, expected: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-# Ways through lanes, without the package
+def test_signs_and_lights_stop_the_lanes_that_they_hold_for(road_map: RoadMap) -> None:
+    carla = pytest.importorskip("carla", reason="needs the carla package: pip install 'karp_perception[carla]'")
 
+    def sign(number: int, s: float, kind: str, rest: str = 'dynamic="no" orientation="+"', inner: str = "") -> str:
+        return (
+            f'<signal s="{s}" t="-9" id="{number}" name="" {rest} type="{kind}" subtype="-1" value="-1" zOffset="0" '
+            f'country="" height="1" width="1">{inner}</signal>'
+        )
 
-def grid(size: int, seed: int) -> dict[int, Lane]:
-    """One-way streets between the corners of a jittered grid, some of them missing."""
-    rng = np.random.default_rng(seed)
-    corners = {
-        (i, j): np.array([100.0 * i, 100.0 * j, 0.0]) + np.append(rng.uniform(-20, 20, 2), 0.0)
-        for i in range(size)
-        for j in range(size)
-    }
-    ends = [
-        (a, b)
-        for a in corners
-        for b in [(a[0] + 1, a[1]), (a[0] - 1, a[1]), (a[0], a[1] + 1), (a[0], a[1] - 1)]
-        if b in corners and rng.random() < 0.8
-    ]
-    lanes = {n: Lane(n, np.linspace(corners[a], corners[b], 120), 3.5, 10.0) for n, (a, b) in enumerate(ends, start=1)}
-    following = {
-        n: tuple(m for m, (c, d) in enumerate(ends, start=1) if c == b and d != a)
-        for n, (a, b) in enumerate(ends, start=1)
-    }
-    return {n: replace(lane, successors=following[n]) for n, lane in lanes.items()}
-
-
-def test_the_shortest_way_is_that_of_an_independent_search() -> None:
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import dijkstra
-
-    for seed in range(3):
-        lanes = grid(5, seed)
-        n = len(lanes) + 1
-        rows, columns, lengths = [], [], []
-        for number, each in lanes.items():
-            for following in each.successors:
-                rows.append(number)
-                columns.append(following)
-                lengths.append(lanes[following].length)
-        table = dijkstra(csr_matrix((lengths, (rows, columns)), (n, n)))
-        rng = np.random.default_rng(seed)
-        for start, goal in rng.integers(1, n, (30, 2)):
-            if not np.isfinite(table[start, goal]):
-                with pytest.raises(CarlaError):
-                    shortest_way(lanes, int(start), int(goal))
-                continue
-            way = shortest_way(lanes, int(start), int(goal))
-            assert (way[0], way[-1]) == (start, goal)
-            assert all(b in lanes[a].successors for a, b in pairwise(way))
-            assert sum(lanes[number].length for number in way[1:]) == pytest.approx(table[start, goal])
-
-
-def test_a_roaming_way_is_long_enough_and_drawn_from_its_seed() -> None:
-    lanes = grid(6, 1)
-    ways = [roaming_way(lanes, 1, 1500.0, np.random.default_rng(seed)) for seed in (0, 0, 1, 2)]
-    assert ways[0] == ways[1]
-    assert len({tuple(way) for way in ways}) > 1
-    for way in ways:
-        assert all(b in lanes[a].successors for a, b in pairwise(way))
-        assert sum(lanes[number].length for number in way) >= 1500.0
-    # A dead end is where it ends.
-    dead_end = {1: lanes[1].__class__(1, lanes[1].center, 3.5, 10.0)}
-    assert roaming_way(dead_end, 1, 1e4, np.random.default_rng(0)) == [1]
+    # Another road joins from the south, turning left onto road 2; it gives way. A light stops the right lane of road 1.
+    more = road(
+        4, 30.0, "<line/>", lane(-1), start=(56.5, -50.0, math.pi / 2),
+        links='<successor elementType="junction" elementId="100"/>', sign=sign(5, 28.0, "205"),
+    ) + road(
+        12, 9.75 * math.pi / 2 + 4.75, "<line/>", lane(-1, links=link("predecessor", -1) + link("successor", -1)),
+        junction=100, start=(56.5, -20.0, math.pi / 2),
+        links='<predecessor elementType="road" elementId="4" contactPoint="end"/>'
+        '<successor elementType="road" elementId="2" contactPoint="start"/>',
+    )  # fmt: skip
+    light = sign(9, 45.0, "1000001", 'dynamic="yes" orientation="+"', '<validity fromLane="-2" toLane="-2"/>')
+    wrong_way = sign(8, 20.0, "206", 'dynamic="no" orientation="-"')
+    text = XODR.replace(ROADS, ROADS + more).replace(
+        "</lanes></road>", f"</lanes><signals>{light}{wrong_way}</signals></road>", 1
+    )
+    connection = (
+        '<connection id="2" incomingRoad="4" connectingRoad="12" contactPoint="start"><laneLink from="-1" to="-1"/>'
+        "</connection></junction>"
+    )
+    found = read_road_map(carla, "signs", text.replace("</junction>", connection))
+    road_of_it, index = found.road, {key: number - 1 for key, number in found.number_of.items()}
+    lit, yields = sorted(road_of_it.stops, key=lambda stop: stop.kind.value)
+    assert (lit.kind, lit.number, lit.lane) == (StopKind.LIGHT, 9, index[1, 0, -2])
+    np.testing.assert_allclose(lit.point, [45.0, -5.25], atol=0.01)
+    assert (yields.kind, yields.lane) == (StopKind.YIELD, index[12, 0, -1])
+    np.testing.assert_allclose(yields.point, [58.25, -22.0], atol=0.01)
+    # First goes who comes from road 1, straight on or turning.
+    begins = sorted(tuple(way[0].round(1)) for way in yields.first)
+    assert begins == [(0.0, -5.2)] * len(begins)
+    assert any(np.allclose(way[-1], [70.0, -5.25], atol=0.1) for way in yields.first)
+    assert not road_map.road.stops

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from carla_stand_in import DEPTH, Actor, Blueprint, Location, Rotation, Server, Transform, VehicleControl
 
-from karp_perception.core import Command, LightColor
+from karp_perception.core import Command, KarpError, LightColor
 from karp_perception.core.classes import ObjectClass
 from karp_perception.world.carla.client import CarlaError, load_carla
 from karp_perception.world.carla.mailbox import Mailbox
@@ -114,13 +114,21 @@ def test_lights_in_range_stop_lanes_and_show_their_colour() -> None:
         truth = world.truth()
         assert {light.color for light in truth.lights} == {LightColor.RED}
         assert sorted(light.stop.round(3).tolist() for light in truth.lights) == [[20.0, -3.5], [20.0, 0.0]]
-        assert [lane.number for lane in world.road.lanes.values() if lane.signal == 7] == [1, 2]
+        lanes = world.road.lanes
+        stops = sorted(world.road.stops, key=lambda stop: -stop.point[1])
+        assert {(stop.number, stop.color) for stop in stops} == {(7, LightColor.RED)}
+        np.testing.assert_allclose([stop.point for stop in stops], [[290.0, -1.75], [290.0, -5.25]], atol=1e-6)
+        for stop in stops:
+            np.testing.assert_allclose(lanes[stop.lane].center[:, 1], stop.point[1], atol=1e-6)
         server.actors[7].state = "Green"
         world.tick()
         assert {light.color for light in world.truth().lights} == {LightColor.GREEN}
+        assert {stop.color for stop in world.road.stops} == {LightColor.GREEN}
+        assert world.road.lanes is lanes
         server.actors[7].state = "Off"
         world.tick()
         assert world.truth().lights == ()
+        assert {stop.color for stop in world.road.stops} == {None}
     server.check_untouched()
 
 
@@ -389,13 +397,13 @@ def test_a_process_that_ends_leaves_nothing_behind(number: int | None, rest: str
         (CarlaSettings(blueprint="vehicle.none.such"), "no 'vehicle.none.such'"),
         (CarlaSettings(spawn_point=99), "spawn_point: expected -1 to 11 on this map, got 99"),
         (CarlaSettings(spawn_point=0, destination=99), "destination: expected -1 to 11 on this map, got 99"),
-        (CarlaSettings(spawn_point=6, destination=0), "the route has no length"),
+        (CarlaSettings(spawn_point=6, destination=0), "no way leads around"),
     ],
     ids=["blueprint", "spawn point", "destination", "one-way"],
 )
 def test_impossible_settings_get_one_clear_line(settings: CarlaSettings, expected: str) -> None:
     server = Server()
-    with pytest.raises(CarlaError, match=expected) as raised:
+    with pytest.raises(KarpError, match=expected) as raised:
         make(server, settings)
     assert "\n" not in str(raised.value)
     server.check_untouched()

@@ -8,7 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from karp_perception.core import Boxes, CameraFrame, Command, EgoState, LidarSweep, LightColor, Route, SensorFrame
+from karp_perception.core import (
+    Boxes,
+    CameraFrame,
+    Command,
+    EgoState,
+    Lane,
+    LidarSweep,
+    LightColor,
+    Road,
+    Route,
+    SensorFrame,
+    StopKind,
+    StopLine,
+)
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw
 from karp_perception.world.interface import TrafficLight, Truth
 from karp_perception.world.world_frames import Beginning
@@ -52,6 +65,11 @@ class TinyWorld:
     @property
     def route(self) -> Route:
         return Route(np.array([[0.0, 0.0], [500.0, 0.0]]), 10.0)
+
+    @property
+    def road(self) -> Road:
+        lane = Lane(np.array([[0.0, 0.0], [500.0, 0.0]]), 3.5, 10.0)
+        return Road((lane,), (StopLine(3, np.array([80.0, 0.0]), StopKind.LIGHT, LightColor.RED, lane=0),))
 
     @property
     def ego(self) -> EgoState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 
@@ -61,6 +62,20 @@ class Lane:
         if self.speed_limit is not None and not (np.isfinite(self.speed_limit) and self.speed_limit >= 0):
             raise InvalidInput("Lane.speed_limit", "m/s of at least 0, or None", self.speed_limit)
         set_field(self, "successors", tuple(int(k) for k in self.successors))
+
+    @cached_property
+    def along(self) -> np.ndarray:
+        """(N,) m from its beginning to each point of `center`."""
+        return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(self.center, axis=0), axis=1))]
+
+    @property
+    def length(self) -> float:
+        """In m."""
+        return float(self.along[-1])
+
+    def point_at(self, distance: float) -> np.ndarray:
+        """(2,) m of its middle, `distance` m from its beginning; at an end what is beyond it."""
+        return np.array([np.interp(distance, self.along, self.center[:, axis]) for axis in (0, 1)])
 
 
 @dataclass(frozen=True)

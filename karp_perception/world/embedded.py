@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from karp_perception.core import (
     Command,
     EgoState,
     LightColor,
+    Road,
     Route,
     SensorFrame,
     Settings,
@@ -37,6 +38,7 @@ from karp_perception.world.geometry.scene import (
 )
 from karp_perception.world.interface import TrafficLight, Truth
 from karp_perception.world.layout import Layout, Placement
+from karp_perception.world.layout_road import road_of
 from karp_perception.world.layouts.families import make_layout
 from karp_perception.world.models.catalogue import draw
 from karp_perception.world.rig import Rig, make_rig
@@ -140,13 +142,26 @@ class EmbeddedWorld:
         return Route(self.layout.route_points[:, :2], self._limit())
 
     @property
+    def road(self) -> Road:
+        """Lanes and stop lines of the whole layout, in `odom`, with what the lights show now."""
+        if self._road_of is None or self._road_of[0] is not self.layout:
+            limit, lanes = self.setup.speed_limit, self.layout.lanes
+            if limit is not None:
+                lanes = {number: replace(lane, speed_limit=limit) for number, lane in lanes.items()}
+            self._road_of = (self.layout, road_of(lanes, self.layout.crossings, self.layout.bikeways))
+        time = self.time
+        return self._road_of[1].with_colors({n: signal.color(time) for n, signal in self.layout.signals.items()})
+
+    _road_of: tuple[Layout, Road] | None = None
+
+    @property
     def ego(self) -> EgoState:
         """The vehicle's state, exact."""
         return self.vehicle.ego_state(self.stamp_ns)
 
     def begin(self, setup: Setup, seed: int = 0) -> None:
         """Begin elsewhere with the same sensors, which take longer to make than a place."""
-        self.setup, self._layout_of = setup, None
+        self.setup, self._layout_of, self._road_of = setup, None, None
         self.reset(seed)
 
     def reset(self, seed: int = 0) -> None:

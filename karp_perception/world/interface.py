@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from karp_perception.core import Boxes, Command, EgoState, LightColor, Route, SensorFrame
+from karp_perception.core import Boxes, Command, EgoState, LightColor, Road, Route, SensorFrame
 from karp_perception.core.errors import InvalidInput
 from karp_perception.core.validation import as_array
 
@@ -77,6 +77,10 @@ class World(Protocol):
     @property
     def route(self) -> Route:
         """Where to go, in `odom`."""
+
+    @property
+    def road(self) -> Road:
+        """What a map says, in `odom`, with what the lights show now; the same `lanes` from tick to tick."""
 
     def reset(self, seed: int = 0) -> None:
         """Begin again, from this seed."""

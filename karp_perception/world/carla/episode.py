@@ -12,6 +12,9 @@ import numpy as np
 
 from karp_perception.core import Boxes, EgoState, Route
 from karp_perception.core.geometry import yaw_of
+from karp_perception.core.road import Road, StopKind
+from karp_perception.core.road import StopLine as RoadStop
+from karp_perception.maps.routes import make_route, nearest_lane, roaming_way, way_between
 from karp_perception.world.carla.actors import LabelledBox, StopLine, level_boxes, own_box
 from karp_perception.world.carla.client import CarlaError
 from karp_perception.world.carla.coordinates import (
@@ -30,8 +33,7 @@ from karp_perception.world.carla.population import (
     spawn_vehicles,
     spawn_walkers,
 )
-from karp_perception.world.carla.road_map import RoadMap, nearest_lane
-from karp_perception.world.carla.route import make_route, roaming_way, shortest_way
+from karp_perception.world.carla.road_map import RoadMap
 from karp_perception.world.carla.sensors import MountedRig, SensorOrder
 from karp_perception.world.carla.settings import CarlaSettings
 from karp_perception.world.carla.undo import Undo
@@ -48,7 +50,8 @@ class Episode:
         mailboxes: of the sensors, by the names of their orders.
         stop_lines: of the map's lights.
         standing: what stands in the map and has a label.
-        road: lanes, with their lights.
+        road_map: its lanes.
+        road: the same for planning, with the server's lights, whose colours `road_now` adds.
         route: to drive.
     """
 
@@ -57,8 +60,14 @@ class Episode:
     mailboxes: Mapping[str, Mailbox]
     stop_lines: tuple[StopLine, ...]
     standing: tuple[LabelledBox, ...]
-    road: RoadMap
+    road_map: RoadMap
+    road: Road
     route: Route
+
+    def road_now(self) -> Road:
+        """The road with what the lights show now."""
+        colors = {line.light: line.color for line in self.stop_lines}
+        return self.road.with_colors({light: color for light, color in colors.items() if color is not None})
 
     def collect(self, frame: int, timeout: float) -> dict[str, Any | None]:
         """What each sensor has to say about a frame; all together are waited for `timeout` s."""
@@ -73,7 +82,7 @@ def begin_episode(
     undo: Undo,
     settings: CarlaSettings,
     rig: MountedRig,
-    road: RoadMap,
+    road_map: RoadMap,
     seed: int,
     role: str,
 ) -> Episode:
@@ -84,11 +93,11 @@ def begin_episode(
         undo: of this episode.
         settings: of the world.
         rig: the sensors.
-        road: lanes of the loaded map.
+        road_map: the loaded map.
         seed: of everything that is drawn.
         role: role name of all actors but the vehicle under test.
 
-    Raises CarlaError where something has no place.
+    Raises CarlaError where something has no place, NoWay where no way leads to the destination.
     """
     rng = np.random.default_rng([seed, 2])
     if hasattr(world, "set_pedestrians_seed"):
@@ -108,11 +117,14 @@ def begin_episode(
     let_walk(world, walkers, settings.crossing)
     for _ in range(settings.settle - 1):
         world.tick(settings.timeout)
-    stop_lines = tuple(_stop_lines(world, road))
-    road = road.with_signals({line.lane: line.light for line in stop_lines if line.lane is not None})
+    stop_lines = tuple(_stop_lines(world, road_map))
+    # The server's lights instead of the map's: it knows where they stop traffic, and what they show.
+    signs = [stop for stop in road_map.road.stops if stop.kind is not StopKind.LIGHT]
+    lights = [RoadStop(s.light, s.position[:2], StopKind.LIGHT, lane=road_map.index_of(s.lane)) for s in stop_lines]
+    road = road_map.road.with_stops((*lights, *signs))
     route = _route(world, road, settings, place, rng)
     standing = tuple(level_boxes(carla, world))
-    return Episode(ego, own_box(ego), mailboxes, stop_lines, standing, road, route)
+    return Episode(ego, own_box(ego), mailboxes, stop_lines, standing, road_map, road, route)
 
 
 def _listen(
@@ -132,16 +144,16 @@ def _listen(
     return mailbox
 
 
-def _stop_lines(world: Any, road: RoadMap) -> list[StopLine]:
+def _stop_lines(world: Any, road_map: RoadMap) -> list[StopLine]:
     lights = sorted(world.get_actors().filter("traffic.traffic_light*"), key=lambda light: light.id)
     return [
-        StopLine(int(light.id), light, road.at(waypoint), vector_from_carla(waypoint.transform.location))
+        StopLine(int(light.id), light, road_map.at(waypoint), vector_from_carla(waypoint.transform.location))
         for light in lights
         for waypoint in light.get_stop_waypoints()
     ]
 
 
-def _route(world: Any, road: RoadMap, settings: CarlaSettings, place: int, rng: np.random.Generator) -> Route:
+def _route(world: Any, road: Road, settings: CarlaSettings, place: int, rng: np.random.Generator) -> Route:
     points = list(world.get_map().get_spawn_points())
     start, along = _lane_at(road, points[place])
     if settings.destination < 0:
@@ -150,12 +162,12 @@ def _route(world: Any, road: RoadMap, settings: CarlaSettings, place: int, rng: 
     if settings.destination >= len(points):
         raise CarlaError(f"destination: expected -1 to {len(points) - 1} on this map, got {settings.destination}")
     goal, end = _lane_at(road, points[settings.destination])
-    return make_route(road.lanes, shortest_way(road.lanes, start, goal), along, end)
+    return make_route(road.lanes, way_between(road.lanes, (start, along), (goal, end)), along, end)
 
 
-def _lane_at(road: RoadMap, transform: Any) -> tuple[int, float]:
+def _lane_at(road: Road, transform: Any) -> tuple[int, float]:
     T = pose_from_carla(transform)
-    return nearest_lane(road.lanes, T[:3, 3], yaw_of(T))
+    return nearest_lane(road.lanes, T[:2, 3], yaw_of(T))
 
 
 def ego_state(state: Any, stamp_ns: int) -> EgoState:

@@ -54,10 +54,8 @@ def tell_truth(
         stop, color = transform_points(T_base_odom, line.position[None])[0], line.color
         if color is not None and np.hypot(*stop[:2]) <= reach:
             lights.append(TrafficLight(line.light, stop[:2], color))
-    position = ego.T_odom_base[:3, 3]
-    lanes = tuple(
-        transform_points(T_base_odom, lane.center)[:, :2] for lane in lanes_around(episode.road.lanes, position, reach)
-    )
+    around = lanes_around(episode.road_map.lanes, ego.T_odom_base[:3, 3], reach)
+    lanes = tuple(transform_points(T_base_odom, lane.center)[:, :2] for lane in around)
     return Truth(ego.stamp_ns, ego, boxes, numbers, visibility, inside, tuple(lights), lanes, episode.route, masks)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from karp_perception.core import Command, EgoState, Route, SensorFrame, Vehicle
+from karp_perception.core import Command, EgoState, Road, Route, SensorFrame, Vehicle
 from karp_perception.world.carla import exit_guard
 from karp_perception.world.carla.client import CarlaError, connect, load_carla
 from karp_perception.world.carla.control import Controller, make_controller
@@ -60,6 +60,7 @@ class CarlaWorld:
 
     Raises:
         CarlaError: carla is not installed, no server answers, or the settings ask for what it does not have.
+        NoWay: no way leads to the destination.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class CarlaWorld:
         self._carla = load_carla() if carla is None else carla
         self._undo, self._drive = Undo(self._answers), Undo(self._answers)
         self._role = f"karp-{os.getpid()}-{next(_serial)}"
-        self._road: tuple[str, RoadMap] | None = None
+        self._road_map: tuple[str, RoadMap] | None = None
         self._episode: Episode | None = None
         self._client: Any = None
         self._closed = False
@@ -108,9 +109,9 @@ class CarlaWorld:
         return self._present.route
 
     @property
-    def road(self) -> RoadMap:
-        """The map's lanes, with their lights."""
-        return self._present.road
+    def road(self) -> Road:
+        """The map's lanes, signs and lights, in `odom`, with what the lights show now."""
+        return self._present.road_now()
 
     @property
     def counters(self) -> Mapping[str, Mailbox]:
@@ -260,9 +261,9 @@ class CarlaWorld:
     def _lanes(self) -> RoadMap:
         """The lanes of the loaded map, read once."""
         carla_map = self._world.get_map()
-        if self._road is None or self._road[0] != carla_map.name:
-            self._road = (carla_map.name, road_map_of(carla_map, self.settings.speed_limit))
-        return self._road[1]
+        if self._road_map is None or self._road_map[0] != carla_map.name:
+            self._road_map = (carla_map.name, road_map_of(carla_map, self.settings.speed_limit))
+        return self._road_map[1]
 
     # One moment
 
