@@ -87,11 +87,19 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Plan:
-    """The planner's output for one moment."""
+    """The planner's output for one moment.
+
+    Attributes:
+        stamp_ns: the moment, ns.
+        trajectory: to be driven from then on.
+        decision: what that amounts to, and why.
+        notes: what the safety layer found or changed, each a sentence.
+    """
 
     stamp_ns: int
     trajectory: Trajectory
     decision: Decision
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp_ns", as_stamp("Plan.stamp_ns", self.stamp_ns))
