@@ -153,6 +153,43 @@ class Road:
         """The same lanes with other stop lines."""
         return replace(self, stops=stops)
 
+    def around(self, center: np.ndarray, reach: float) -> Road:
+        """What comes within `reach` m of a point (2,): lanes as a whole, with indices of their own, and stop lines."""
+
+        def near(points: np.ndarray) -> bool:
+            return bool((((points - center) ** 2).sum(axis=-1) <= reach * reach).any())
+
+        kept = [k for k, lane in enumerate(self.lanes) if near(lane.center)]
+        index = {k: n for n, k in enumerate(kept)}
+        lanes = tuple(
+            replace(
+                lane,
+                left=None if lane.left is None else index.get(lane.left),
+                right=None if lane.right is None else index.get(lane.right),
+                successors=tuple(index[n] for n in lane.successors if n in index),
+            )
+            for lane in (self.lanes[k] for k in kept)
+        )
+        stops = tuple(
+            replace(stop, lane=None if stop.lane is None else index[stop.lane])
+            for stop in self.stops
+            if (stop.lane is None or stop.lane in index) and near(stop.point)
+        )
+        return Road(lanes, stops)
+
+    def transformed(self, T_new_road: np.ndarray) -> Road:
+        """The same in another frame: T_new_road (4, 4) maps points of this one's into it; its xy plane stays flat."""
+        R, t = np.asarray(T_new_road)[:2, :2], np.asarray(T_new_road)[:2, 3]
+        # Of a tilted frame what is seen from above would be shortened: only its heading counts.
+        angle = np.arctan2(R[1, 0], R[0, 0])
+        R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        lanes = tuple(replace(lane, center=lane.center @ R.T + t) for lane in self.lanes)
+        stops = tuple(
+            replace(stop, point=R @ stop.point + t, first=tuple(way @ R.T + t for way in stop.first))
+            for stop in self.stops
+        )
+        return Road(lanes, stops)
+
 
 def _recolored(stop: StopLine, color: LightColor | None) -> StopLine:
     other = object.__new__(StopLine)
