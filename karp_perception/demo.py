@@ -159,11 +159,11 @@ def _write_results(
 def _drive_without_ros(out: Path, seconds: float, settings: PipelineSettings, progress: Progress) -> dict[str, Any]:
     """The same loop in this process; `replay.mcap` is what `karp replay` writes."""
     from karp_perception.pipeline import Pipeline
-    from karp_perception.planning.control import command_of
+    from karp_perception.planning.control import Controller
     from karp_perception.ros.world_settings import WorldNodeSettings, make_world
     from karp_perception.view.drive_log import DriveLog
 
-    recorded, latencies = RecordedDrive(), []
+    recorded, latencies, controller = RecordedDrive(), [], Controller(settings.control, settings.vehicle)
     world_settings = WorldNodeSettings(**_world_parameters(), vehicle=settings.vehicle)
     with (
         make_world(world_settings) as world,
@@ -182,7 +182,7 @@ def _drive_without_ros(out: Path, seconds: float, settings: PipelineSettings, pr
             latencies.append(result.latency_ms)
             log.add(frame, result)
             writer.add(frame, result)
-            world.apply(command_of(result.plan, settings.vehicle.wheelbase))
+            world.apply(controller.step(result.plan, result.ego, frame.stamp_ns))
             world.tick()
             progress((k + 1) / count, "driving")
     counts = {"received": count, "used": count, "dropped": {}}

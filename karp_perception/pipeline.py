@@ -16,6 +16,7 @@ from karp_perception.core import (
     MotionSource,
     Objects,
     Plan,
+    Road,
     Route,
     SensorFrame,
     Settings,
@@ -26,6 +27,7 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
 from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.planning.control import ControlSettings
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.prediction.predictor import Predictor
 from karp_perception.sensing.assembler import SensingSettings
@@ -46,6 +48,7 @@ class PipelineSettings(Settings):
     obstacles: ObstacleSettings = nested(ObstacleSettings)
     tracker: TrackerSettings = nested(TrackerSettings)
     planner: PlannerSettings = nested(PlannerSettings)
+    control: ControlSettings = nested(ControlSettings)
 
     def for_cameras(self, count: int) -> PipelineSettings:
         """With as many camera slots in the network as a rig has cameras, unless a number was set."""
@@ -88,6 +91,22 @@ class Result:
     objects: Objects
     plan: Plan
     latency_ms: Mapping[str, float]
+
+
+class Planning(Protocol):
+    """What makes a plan of a moment: the Planner, or something simple to compare it with."""
+
+    def step(
+        self,
+        stamp_ns: int,
+        objects: Objects | None,
+        obstacles: Boxes | None,
+        ego: EgoState | None,
+        route: Route | None = None,
+        speed_limit: float | None = None,
+        road: Road | None = None,
+    ) -> Plan:
+        """See `Planner.step`."""
 
 
 class Detecting(Protocol):
@@ -167,14 +186,20 @@ class Pipeline:
     Args:
         settings: of all parts.
         detector: finds objects; made from the settings by default.
+        planner: another one than that of the settings.
     """
 
-    def __init__(self, settings: PipelineSettings = PipelineSettings(), detector: Detecting | None = None) -> None:
+    def __init__(
+        self,
+        settings: PipelineSettings = PipelineSettings(),
+        detector: Detecting | None = None,
+        planner: Planning | None = None,
+    ) -> None:
         self.settings = settings
         self.perceiver = Perceiver(settings, detector)
         self.tracker = Tracker(settings.tracker)
         self.predictor = Predictor(settings.tracker.prediction, settings.vehicle)
-        self.planner = Planner(settings.planner, settings.vehicle)
+        self.planner: Planning = planner or Planner(settings.planner, settings.vehicle)
         self._motion_source: MotionSource | None = None
 
     @property
@@ -182,13 +207,20 @@ class Pipeline:
         """What finds objects."""
         return self.perceiver.detector
 
-    def step(self, frame: SensorFrame, route: Route | None = None, speed_limit: float | None = None) -> Result:
+    def step(
+        self,
+        frame: SensorFrame,
+        route: Route | None = None,
+        speed_limit: float | None = None,
+        road: Road | None = None,
+    ) -> Result:
         """One frame through all of it.
 
         Args:
             frame: stamps must not go back; a jump restarts the tracks.
             route: where to go, in `odom`; None follows the path the vehicle is on.
             speed_limit: m/s; None takes the route's or the settings' one.
+            road: what a map says, in `odom`, with what lights show now.
         """
         stopwatch = Stopwatch()
         with stopwatch("total"):
@@ -203,7 +235,7 @@ class Pipeline:
             with stopwatch("prediction"):
                 objects = self.predictor.step(frame.stamp_ns, objects, seen.ego, route)
             with stopwatch("planning"):
-                plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit)
+                plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit, road)
         return Result(
             frame.stamp_ns, seen.ego, seen.detections, seen.obstacles, objects, plan, dict(stopwatch.milliseconds)
         )

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from karp_perception.core import (
     Boxes,
+    Command,
     Decision,
     DecisionKind,
     EgoState,
@@ -22,6 +23,7 @@ from karp_perception.core import (
     Route,
     Trajectory,
 )
+from karp_perception.core.geometry import pose_from_xy_yaw, transform_points
 from karp_perception.ros import messages
 from karp_perception.ros.object_messages import POLYGON, track_id_of, track_uuid
 from karp_perception.ros.plan_messages import LEVELS
@@ -151,7 +153,7 @@ def written(of: Boxes, objects: Objects, points: int, stamp_ns: int) -> dict[str
         "numbered detections": (DETECTIONS, messages.detections_bytes(of, stamp_ns, numbers)),
         "tracks": (DETECTIONS, messages.tracks_bytes(objects, stamp_ns)),
         "objects": (OBJECTS, messages.objects_bytes(objects, stamp_ns)),
-        "path": (PATH, messages.path_bytes(plan, of.frame)),
+        "path": (PATH, messages.path_bytes(plan, frame=of.frame)),
         "trajectory": (TRAJECTORY, messages.trajectory_bytes(plan, 2.8, of.frame)),
         "markers": ("visualization_msgs/msg/MarkerArray", drawing.message),
     }
@@ -187,7 +189,7 @@ def test_what_is_written_straight_to_bytes_is_what_rclpy_would_write(
 def test_rclpy_and_rosbags_messages_are_the_same_on_the_wire(stamp_ns: int) -> None:
     from rclpy.serialization import deserialize_message, serialize_message
 
-    plan = a_plan()
+    plan, command = a_plan(), Command(0.1, 4.0, -0.5)
     ego = EgoState(stamp_ns, np.eye(4), np.array([3.0, 0.1]), 0.05)
     points = np.arange(12, dtype=np.float32).reshape(3, 4)
     image = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
@@ -195,8 +197,8 @@ def test_rclpy_and_rosbags_messages_are_the_same_on_the_wire(stamp_ns: int) -> N
     built = {
         "nav_msgs/msg/Odometry": lambda c: messages.odometry_message(ego, c),
         "diagnostic_msgs/msg/DiagnosticStatus": lambda c: messages.decision_message(plan, c),
-        "ackermann_msgs/msg/AckermannDriveStamped": lambda c: messages.ackermann_message(plan, 2.8, c),
-        "geometry_msgs/msg/Twist": lambda c: messages.twist_message(plan, c),
+        "ackermann_msgs/msg/AckermannDriveStamped": lambda c: messages.ackermann_message(command, stamp_ns, c),
+        "geometry_msgs/msg/Twist": lambda c: messages.twist_message(command, 2.8, c),
         "sensor_msgs/msg/PointCloud2": lambda c: messages.pointcloud_message(points, stamp_ns, "lidar", c),
         "sensor_msgs/msg/Image": lambda c: messages.image_message(image, stamp_ns, "camera", c),
         "sensor_msgs/msg/CompressedImage": lambda c: messages.compressed_image_message(image, stamp_ns, "camera", c),
@@ -293,10 +295,68 @@ def test_trajectories_come_back_within_float32() -> None:
         np.testing.assert_allclose(getattr(back, name), getattr(plan.trajectory, name), rtol=1e-6, atol=1e-9)
 
 
-def test_an_empty_plan_commands_standing_still() -> None:
-    plan = Plan(0, Trajectory.empty(), Decision(DecisionKind.NO_INPUT, "none"))
-    assert messages.ackermann_message(plan, 2.8, default_message).drive.speed == 0
-    assert messages.twist_message(plan, default_message).linear.x == 0
+COMMANDS = st.builds(
+    Command, st.floats(-0.55, 0.55), st.floats(0.02, 55.0) | st.just(0.0) | st.floats(-3.0, -0.02), st.floats(-8.0, 3.0)
+)
+
+
+@given(COMMANDS, STAMPS)
+@settings(max_examples=60, deadline=None)
+def test_a_command_comes_back_from_both_kinds_of_messages(command: Command, stamp_ns: int) -> None:
+    drive = through_rosbags(
+        messages.ackermann_message(command, stamp_ns, default_message, "base"),
+        "ackermann_msgs/msg/AckermannDriveStamped",
+    )
+    assert (messages.get_stamp(drive.header.stamp), drive.header.frame_id) == (stamp_ns, "base")
+    back = messages.command_from_ackermann(drive.drive)
+    for name in ("steering_angle", "speed", "acceleration"):  # float32 in the message
+        assert getattr(back, name) == pytest.approx(getattr(command, name), rel=1e-6, abs=1e-30)
+    # ackermann_msgs/AckermannDrive: 0 means as fast as the vehicle can, which a Command does not ask for.
+    assert drive.drive.steering_angle_velocity == drive.drive.jerk == 0
+    twist = through_rosbags(messages.twist_message(command, 2.8, default_message), "geometry_msgs/msg/Twist")
+    assert twist.linear.x == command.speed
+    # A bicycle turns by v tan(angle) / L.
+    assert twist.angular.z * 2.8 == pytest.approx(command.speed * np.tan(command.steering_angle), abs=1e-9)
+    assert [twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y] == [0, 0, 0, 0]
+    again = messages.command_from_twist(twist, 2.8)
+    assert again.speed == command.speed
+    assert again.steering_angle == pytest.approx(command.steering_angle if command.speed else 0.0, abs=1e-9)
+
+
+def test_a_turn_on_the_spot_is_no_command_for_wheels() -> None:
+    twist = default_message("geometry_msgs/msg/Twist")
+    twist.angular.z = 1.0
+    assert messages.command_from_twist(twist, 2.8) == Command(0.0, 0.0, 0.0)
+
+
+def test_the_path_is_one_that_nav2_takes() -> None:
+    """In a frame that the vehicle moves in, dense and even, each pose with its heading, never a place twice."""
+    plan = a_plan(points=40)
+    ego = EgoState(plan.stamp_ns, pose_from_xy_yaw(100.0, -50.0, 0.7), np.array([5.0, 0.0]))
+    path = read(messages.path_bytes(plan, ego, "odom"), PATH)
+    assert path.header.frame_id == "odom"
+    assert all(pose.header == path.header for pose in path.poses)
+    places = np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in path.poses])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    np.testing.assert_allclose(steps, steps[0], atol=1e-6)
+    assert 0.05 < steps[0] <= 0.1 + 1e-9
+    yaws = [
+        Rotation.from_quat([q.x, q.y, q.z, q.w]).as_euler("xyz") for q in (pose.pose.orientation for pose in path.poses)
+    ]
+    way = plan.trajectory
+    last = transform_points(ego.T_odom_base, np.array([[way.x[-1], way.y[-1], 0.0]]))[0]
+    np.testing.assert_allclose(places[0], [100.0, -50.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(places[-1], last, atol=1e-9)
+    np.testing.assert_allclose(yaws[0], [0, 0, 0.7], atol=1e-9)
+    np.testing.assert_allclose(yaws[-1], [0, 0, 0.7 + way.yaw[-1]], atol=1e-9)
+
+
+def test_a_plan_that_stands_is_a_path_of_one_pose() -> None:
+    """nav2's controllers refuse an empty path."""
+    still = np.zeros(10)
+    way = Trajectory(0.1 * np.arange(10), *([still] * 6))
+    plan = Plan(5, way, Decision(DecisionKind.STOP, "standing"))
+    assert len(read(messages.path_bytes(plan, None, "base_link"), PATH).poses) == 1
 
 
 @given(st.integers(0, 2**32 - 1), STAMPS)

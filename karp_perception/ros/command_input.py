@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from typing import Any
 
 from karp_perception.core import Command, InvalidInput
 from karp_perception.core.counters import Counters
+from karp_perception.ros.plan_messages import command_from_ackermann, command_from_twist
 from karp_perception.ros.primitives import get_stamp
 
 log = logging.getLogger(__name__)
 
 COMMANDS = {"ackermann": "ackermann_msgs/msg/AckermannDriveStamped", "twist": "geometry_msgs/msg/Twist"}
 """Message type of each kind of command."""
-
-_STANDING = 0.05  # m/s: below it a turn rate says nothing about the wheels
 
 
 class CommandInput:
@@ -31,7 +29,9 @@ class CommandInput:
 
     def __init__(self, kind: str, wheelbase: float, *, in_step: bool = False) -> None:
         self.counters = Counters()
-        self._read = _from_ackermann if kind == "ackermann" else lambda message: _from_twist(message, wheelbase)
+        self._read = (
+            _from_ackermann if kind == "ackermann" else lambda message: (0, command_from_twist(message, wheelbase))
+        )
         self._in_step = in_step
         self._changed = threading.Condition()
         self._command: Command | None = None
@@ -90,11 +90,4 @@ class CommandInput:
 
 
 def _from_ackermann(message: Any) -> tuple[int, Command]:
-    drive = message.drive
-    return get_stamp(message.header.stamp), Command(drive.steering_angle, drive.speed, drive.acceleration)
-
-
-def _from_twist(message: Any, wheelbase: float) -> tuple[int, Command]:
-    speed, turn = message.linear.x, message.angular.z
-    angle = math.atan(wheelbase * turn / speed) if abs(speed) > _STANDING else 0.0
-    return 0, Command(angle, speed, 0.0)
+    return get_stamp(message.header.stamp), command_from_ackermann(message.drive)

@@ -11,6 +11,8 @@ from karp_perception.ros.motion_messages import odometry_message, route_bytes, r
 from karp_perception.ros.object_messages import objects_bytes, objects_from_message, tracks_bytes
 from karp_perception.ros.plan_messages import (
     ackermann_message,
+    command_from_ackermann,
+    command_from_twist,
     decision_from_status,
     decision_message,
     path_bytes,
@@ -29,6 +31,7 @@ from karp_perception.ros.sensor_messages import (
 
 __all__ = [
     "Create", "MarkerDrawing", "Message", "ackermann_message", "boxes_from_detections", "camera_info_message",
+    "command_from_ackermann", "command_from_twist",
     "compressed_image_message", "create_ros_message", "decision_from_status", "decision_message", "detections_bytes",
     "get_stamp", "image_message", "message_class", "objects_bytes", "objects_from_message", "odometry_message",
     "path_bytes", "pointcloud_message", "route_bytes", "route_from_path", "tracks_bytes", "trajectory_bytes",

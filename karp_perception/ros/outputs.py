@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from karp_perception.core import Boxes, EgoState, InvalidInput, MotionSource, Objects, Plan
+from karp_perception.core import Boxes, Command, EgoState, InvalidInput, MotionSource, Objects, Plan, Vehicle
 from karp_perception.ros import messages
 from karp_perception.ros.primitives import create_ros_message as create
 
@@ -37,8 +37,8 @@ OUTPUTS = {**PERCEPTION, **TRACKING, **PLANNING, "markers": "visualization_msgs/
 class Outputs:
     """The topics under `~/output` of a node.
 
-    Frames: everything is in the configured base frame, odometry in the odom frame; `base_link` is what the core calls
-    the base frame, whatever its name in ROS.
+    Frames: everything is in the configured base frame, odometry and path in the odom frame; `base_link` is what the
+    core calls the base frame, whatever its name in ROS.
     """
 
     def __init__(self, node: PerceptionNode, topics: dict[str, str]) -> None:
@@ -66,14 +66,17 @@ class Outputs:
         self._publish("objects", lambda: messages.objects_bytes(objects, stamp_ns))
         self._publish("tracks", lambda: messages.tracks_bytes(objects, stamp_ns))
 
-    def planning(self, plan: Plan, wheelbase: float) -> None:
-        """The plan in all its forms."""
+    def planning(self, plan: Plan, command: Command, ego: EgoState | None, vehicle: Vehicle) -> None:
+        """The plan in all its forms, and what the vehicle is to do; `ego` is its motion at the plan's stamp."""
+        stamp_ns, wheelbase = plan.stamp_ns, vehicle.wheelbase
+        moves = ego is not None and ego.source is not MotionSource.NONE
+        at, frame = (ego, self._odom) if moves else (None, self._base)
         self._publish("decision", lambda: messages.decision_message(plan, create))
-        self._publish("command", lambda: messages.ackermann_message(plan, wheelbase, create, self._base))
-        self._publish("drive", lambda: messages.ackermann_message(plan, wheelbase, create, self._base).drive)
-        self._publish("twist", lambda: messages.twist_message(plan, create))
+        self._publish("command", lambda: messages.ackermann_message(command, stamp_ns, create, self._base))
+        self._publish("drive", lambda: messages.ackermann_message(command, stamp_ns, create, self._base).drive)
+        self._publish("twist", lambda: messages.twist_message(command, wheelbase, create))
         self._publish("trajectory", lambda: messages.trajectory_bytes(plan, wheelbase, self._base))
-        self._publish("path", lambda: messages.path_bytes(plan, self._base))
+        self._publish("path", lambda: messages.path_bytes(plan, at, frame))
 
     def markers(self, stamp_ns: int, draw: Callable[[messages.MarkerDrawing], Any]) -> None:
         """Drawings for RViz and Foxglove."""

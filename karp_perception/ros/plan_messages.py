@@ -19,10 +19,13 @@ no input (NO_INPUT). Its keys, each left out where it has no value:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from karp_perception.core import Decision, DecisionKind, Plan, Trajectory
-from karp_perception.planning.control import command_of, planned
+from karp_perception.core import Command, Decision, DecisionKind, EgoState, Plan, Trajectory
+from karp_perception.core.geometry import transform_points, yaw_of
+from karp_perception.planning.control import planned
 from karp_perception.ros.cdr import Cdr, header_bytes, pose_rows, rows, stamp_bytes
 from karp_perception.ros.motion_messages import poses_bytes
 from karp_perception.ros.primitives import (
@@ -38,6 +41,9 @@ from karp_perception.ros.primitives import (
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of diagnostic_msgs/DiagnosticStatus."""
 
+_STANDING = 0.01  # m/s: below it a turn rate says nothing about the wheels
+_SPACING = 0.1  # m between the poses of a path: no coarser than the costmaps of those who follow it need
+
 LEVELS = {
     DecisionKind.CRUISE: OK,
     DecisionKind.FOLLOW: OK,
@@ -49,10 +55,33 @@ LEVELS = {
 }
 
 
-def path_bytes(plan: Plan, frame: str = "base_link") -> bytes:
-    """Serialised nav_msgs/Path of the planned way."""
+def path_bytes(plan: Plan, ego: EgoState | None = None, frame: str = "base_link") -> bytes:
+    """Serialised nav_msgs/Path of the planned way, as nav2's controllers take it.
+
+    They ask for a path in a frame that the vehicle moves in, of poses about as dense as their costmap, each with its
+    heading, and no empty one: the way is evenly resampled, and a plan that stands is the one pose where it does.
+
+    Args:
+        plan: a plan.
+        ego: motion at its stamp, which takes the way to `odom`; None leaves it in `base_link`.
+        frame: ROS name of that frame.
+    """
     way = plan.trajectory
-    return poses_bytes(np.column_stack([way.x, way.y]), way.yaw, plan.stamp_ns, frame)
+    points, yaw = (
+        _even(np.column_stack([way.x, way.y]), np.unwrap(way.yaw)) if len(way) else (np.zeros((0, 2)), way.yaw)
+    )
+    if ego is not None:
+        T = ego.T_odom_base
+        points = transform_points(T, np.column_stack([points, np.zeros(len(points))]))[:, :2]
+        yaw = yaw + yaw_of(T)
+    return poses_bytes(points, yaw, plan.stamp_ns, frame)
+
+
+def _even(points: np.ndarray, yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) and headings (N,) of a way at even steps along it, its first and last point included."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    at = np.linspace(0.0, along[-1], math.ceil(along[-1] / _SPACING - 1e-9) + 1)
+    return np.stack([np.interp(at, along, points[:, axis]) for axis in (0, 1)], axis=1), np.interp(at, along, yaw)
 
 
 def trajectory_bytes(plan: Plan, wheelbase: float, frame: str = "base_link") -> bytes:
@@ -129,19 +158,29 @@ def key_values(values: dict[str, object], create: Create) -> list[Message]:
     return messages
 
 
-def ackermann_message(plan: Plan, wheelbase: float, create: Create, frame: str = "base_link") -> Message:
-    """ackermann_msgs/AckermannDriveStamped: what a vehicle interface is to do now."""
+def ackermann_message(command: Command, stamp_ns: int, create: Create, frame: str = "base_link") -> Message:
+    """ackermann_msgs/AckermannDriveStamped: what a vehicle interface is to do, of the moment that was decided on."""
     message = create("ackermann_msgs/msg/AckermannDriveStamped")
-    set_header(message.header, plan.stamp_ns, frame)
-    command = command_of(plan, wheelbase)
+    set_header(message.header, stamp_ns, frame)
     message.drive.speed, message.drive.acceleration = command.speed, command.acceleration
     message.drive.steering_angle = command.steering_angle
     return message
 
 
-def twist_message(plan: Plan, create: Create) -> Message:
-    """geometry_msgs/Twist: the same command for a robot that takes speed and turn rate."""
+def command_from_ackermann(message: Message) -> Command:
+    """Command of an ackermann_msgs/AckermannDrive."""
+    return Command(message.steering_angle, message.speed, message.acceleration)
+
+
+def twist_message(command: Command, wheelbase: float, create: Create) -> Message:
+    """geometry_msgs/Twist of the same for a base that takes speed and turn rate: a bicycle's, for a wheelbase in m."""
     message = create("geometry_msgs/msg/Twist")
-    speed, _, curvature = planned(plan)
-    message.linear.x, message.angular.z = speed, speed * curvature
+    message.linear.x, message.angular.z = command.speed, command.speed * math.tan(command.steering_angle) / wheelbase
     return message
+
+
+def command_from_twist(message: Message, wheelbase: float) -> Command:
+    """Command of a geometry_msgs/Twist, for a wheelbase in m; turning on the spot is none that a Command can say."""
+    speed, turn = message.linear.x, message.angular.z
+    angle = math.atan(wheelbase * turn / speed) if abs(speed) > _STANDING else 0.0
+    return Command(angle, speed, 0.0)

@@ -6,8 +6,10 @@ import time
 from functools import partial
 from typing import Any
 
+from karp_perception.core import EgoState, Plan
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.planning.planner import Planner
+from karp_perception.ros.driving import Driving
 from karp_perception.ros.inputs import RouteInput, Subscriptions, subscribe_transforms
 from karp_perception.ros.joined_inputs import JoinedInputs
 from karp_perception.ros.motion_input import OdometryInput
@@ -21,7 +23,7 @@ from karp_perception.sensing.transforms import TransformBuffer
 class PlannerNode(PerceptionNode):
     """Objects -> Plan over ROS."""
 
-    sections = ("vehicle", "sensing", "planner")
+    sections = ("vehicle", "sensing", "planner", "control")
 
     def __init__(self) -> None:
         super().__init__("planner")
@@ -40,6 +42,7 @@ class PlannerNode(PerceptionNode):
         self.joined = JoinedInputs(self, "objects", kinds, self.odometry.reaches)
         counters = {**self.joined.counters, "odometry": self.odometry.counters, **self.route.counters}
         self.count(self.joined.counters["objects"], counters)
+        self.driving = Driving(self, self.odometry.motion.at)
         self.outputs = Outputs(self, PLANNING)
         self.heard = Subscriptions(self)
         self.watchdog = Watchdog(self)
@@ -62,18 +65,20 @@ class PlannerNode(PerceptionNode):
         """One moment: plan, publish. A silence is planned for as well."""
         stopwatch, stamp_ns = Stopwatch(), bundle.stamp_ns
         ego = self.odometry.motion.at(stamp_ns)
-        wheelbase = self.settings.vehicle.wheelbase
         if isinstance(bundle, Silence):
-            self.outputs.planning(bundle.plan(self.planner, ego), wheelbase)
+            self._publish_plan(bundle.plan(self.planner, ego), ego)
             return
         self.watchdog.fed(stamp_ns)
         objects, obstacles = bundle.payloads["objects"], bundle.payloads["obstacles"]
         with stopwatch("planning"):
             plan = self.planner.step(stamp_ns, objects, obstacles, ego, self.route.at(ego), self.route.speed_limit)
         start = time.perf_counter()
-        self.outputs.planning(plan, wheelbase)
+        self._publish_plan(plan, ego)
         self.outputs.markers(stamp_ns, lambda drawing: drawing.plan(plan))
         self.done(stamp_ns, stopwatch.milliseconds, start)
+
+    def _publish_plan(self, plan: Plan, ego: EgoState | None) -> None:
+        self.outputs.planning(plan, self.driving.command(plan, ego), ego, self.settings.vehicle)
 
 
 def main() -> int:

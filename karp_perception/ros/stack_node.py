@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from karp_perception.core import EgoState, SensorFrame
+from karp_perception.core import EgoState, Plan, SensorFrame
 from karp_perception.pipeline import Pipeline, PipelineSettings
+from karp_perception.ros.driving import Driving
 from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
 from karp_perception.ros.messages import MarkerDrawing
 from karp_perception.ros.node import PerceptionNode
@@ -31,6 +32,7 @@ class StackNode(PerceptionNode):
         self.inputs |= self.route.counters
         self.pipeline = Pipeline(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.trails = Trails()
+        self.driving = Driving(self, self.sensors.assembler.ego_motion.at)
         self.outputs = Outputs(self, OUTPUTS)
         self.heard = Subscriptions(self)
         self.watchdog = Watchdog(self)
@@ -60,14 +62,14 @@ class StackNode(PerceptionNode):
         """One frame: through the pipeline, publish."""
         if isinstance(frame, Silence):
             motion = self.sensors.assembler.ego_motion.at(frame.stamp_ns)
-            self.outputs.planning(frame.plan(self.pipeline.planner, motion), self.settings.vehicle.wheelbase)
+            self._publish_plan(frame.plan(self.pipeline.planner, motion), motion)
             return
         self.watchdog.fed(frame.stamp_ns)
         route = self.route.at(frame.ego or self.ego)
         result = self.pipeline.step(frame, route, self.route.speed_limit)
         self.ego = result.ego
         start, stamp_ns = time.perf_counter(), result.stamp_ns
-        self.outputs.planning(result.plan, self.settings.vehicle.wheelbase)
+        self._publish_plan(result.plan, result.ego)
         self.outputs.tracking(stamp_ns, result.objects)
         self.outputs.perception(stamp_ns, result.ego, result.detections, result.obstacles)
         trails = self.trails.step(stamp_ns, result.objects, result.ego)
@@ -78,6 +80,9 @@ class StackNode(PerceptionNode):
 
         self.outputs.markers(stamp_ns, draw)
         self.done(stamp_ns, result.latency_ms, start)
+
+    def _publish_plan(self, plan: Plan, ego: EgoState | None) -> None:
+        self.outputs.planning(plan, self.driving.command(plan, ego), ego, self.settings.vehicle)
 
 
 def main() -> int:
