@@ -34,7 +34,7 @@ _SHIFT = 4  # bits of fractions of a pixel
 class RoadRaster:
     """The lanes of a Road from above, cells of 0.25 m, in their frame. Outside of it nothing is drivable.
 
-    An edge lies within a cell of where it is. Directions are told apart in steps of 24 degrees.
+    Edges are right to within one and a half cells. Directions are told apart in steps of 24 degrees.
 
     Args:
         lanes: of a Road.
