@@ -14,6 +14,7 @@ from karp_perception.planning.control.longitudinal import SpeedControl
 from karp_perception.planning.control.reference import Reference
 from karp_perception.planning.control.settings import ControlSettings
 from karp_perception.planning.control.steering import SteeringModel
+from karp_perception.planning.safety.limits import CommandLimiter
 from karp_perception.sensing.ego_motion import EgoMotion
 
 _REMEMBERED = 3.0  # s of motion
@@ -21,6 +22,8 @@ _LONGEST_GAP = 1.0  # s between commands, after which nothing is known of the wh
 _MOST_CARRIED = 1.0  # s from the last motion state to now, over which it is carried on
 _STEP = 0.02  # s, of that
 _LEAST_SPEED = 0.5  # m/s, from which a yaw rate tells the wheels' angle
+
+_Asked = tuple[float, float, float]
 
 
 class Controller:
@@ -30,6 +33,9 @@ class Controller:
     between the two and from the steering that is under way since the last odometry, and steers for where it will be
     when the command takes effect. It remembers motion, commands and the integral of the speed; a gap or a jump back in
     time makes it forget them.
+
+    Attributes:
+        notes: what of the last command was clamped to the vehicle's limits, a sentence each.
     """
 
     def __init__(self, settings: ControlSettings = ControlSettings(), vehicle: Vehicle = Vehicle()) -> None:
@@ -41,10 +47,12 @@ class Controller:
             else PurePursuit(settings.pursuit, vehicle, settings.period)
         )
         self._wheels = SteeringModel(vehicle)
+        self._limiter = CommandLimiter(settings.limits, vehicle)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: a new drive begins."""
+        self.notes: tuple[str, ...] = ()
         self._now_ns: int | None = None
         self._last = Command(0.0, 0.0, 0.0)
         self._motion = EgoMotion(history_s=_REMEMBERED)
@@ -75,7 +83,8 @@ class Controller:
             ego = None
         self._carry_on(ego, now_ns)
         age = max(now_ns - plan.stamp_ns, 0) * 1e-9
-        command = self._along(plan, ego, now_ns, age) if len(plan.trajectory) else self._standing(ego)
+        asked, driven = self._along(plan, ego, now_ns, age) if len(plan.trajectory) else self._stopped(ego)
+        command, self.notes = self._limiter.limited(*asked, driven, self._gap)
         self._wheels.tell(now_ns, command.steering_angle)
         self._last = command
         return command
@@ -88,24 +97,28 @@ class Controller:
             self._wheels.reset(now_ns, self._measured_angle(ego))
             self._speed.reset()
             self._last = Command(self._measured_angle(ego), 0.0, 0.0)
+            self._limiter.reset()
+            gap = 0.0
         else:
             self._wheels.advance(now_ns)
+        self._gap = gap
         self._now_ns = now_ns
         if ego is not None:
             self._motion.add(ego)
 
-    def _along(self, plan: Plan, ego: EgoState | None, now_ns: int, age: float) -> Command:
+    def _along(self, plan: Plan, ego: EgoState | None, now_ns: int, age: float) -> tuple[_Asked, float]:
+        """Steering angle, speed and acceleration along a plan, and the speed that is driven."""
         vehicle, planned = self.vehicle, float(np.abs(plan.trajectory.speed).max())
         way = Reference(plan.trajectory, vehicle.axle, reach(self.settings.pursuit, vehicle, planned))
         now, then = self._places(way, plan.stamp_ns, ego, now_ns, age)
         stale = age > self.settings.longest_age
         if self._speed.stands(way, age, now.speed) or (stale and now.speed <= self.settings.speed.standing):
-            return self._held()
+            return self._held(), now.speed
         angle = self._steering.angle(way, then)
         if stale:
-            return self._limited(angle, *self._speed.stop(now.speed), now.speed)
+            return (angle, *self._speed.stop(now.speed)), now.speed
         here = way.nearest(now.x, now.y, now.near, 3.0 + now.speed).distance
-        return self._limited(angle, *self._speed.follow(way, age, now.speed, now.near - here), now.speed)
+        return (angle, *self._speed.follow(way, age, now.speed, now.near - here)), now.speed
 
     def _places(
         self, way: Reference, stamp_ns: int, ego: EgoState | None, now_ns: int, age: float
@@ -141,21 +154,17 @@ class Controller:
         yaw = yaw_of(T)
         return T[0, 3] - self.vehicle.axle * math.cos(yaw), T[1, 3] - self.vehicle.axle * math.sin(yaw), yaw
 
-    def _standing(self, ego: EgoState | None) -> Command:
-        """A comfortable stop with the wheels as they are."""
+    def _stopped(self, ego: EgoState | None) -> tuple[_Asked, float]:
+        """A comfortable stop with the wheels as they are, and the speed that is driven."""
         speed = self._last.speed if ego is None else ego.speed
         if speed <= self.settings.speed.standing:
-            return self._held()
-        return self._limited(self._last.steering_angle, *self._speed.stop(speed), speed)
+            return self._held(), speed
+        return (self._last.steering_angle, *self._speed.stop(speed)), speed
 
-    def _held(self) -> Command:
+    def _held(self) -> _Asked:
         """Standing still, as quickly as can be; wheels are not turned on the spot."""
         self._speed.reset()
-        return Command(self._last.steering_angle, 0.0, 0.0)
-
-    def _limited(self, angle: float, speed: float, acceleration: float, now: float) -> Command:
-        most = self.vehicle.largest_steering_angle(now)
-        return Command(min(max(angle, -most), most), speed, acceleration)
+        return self._last.steering_angle, 0.0, 0.0
 
     def _measured_angle(self, ego: EgoState | None) -> float:
         """Of the front wheels, by the yaw rate; 0 where that says nothing."""

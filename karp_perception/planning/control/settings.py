@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from karp_perception.core.settings import Settings, nested, setting
+from karp_perception.planning.safety.limits import LimitSettings
 
 
 @dataclass(frozen=True)
 class LqrSettings(Settings):
     """What a deviation costs, by Bryson's rule: each of these weighs as much as the others."""
 
-    lateral: float = setting(0.25, "deviation to the side", unit="m", low=0.01, high=5.0)
+    lateral: float = setting(0.15, "deviation to the side", unit="m", low=0.01, high=5.0)
     heading: float = setting(0.1, "deviation of the heading", unit="rad", low=0.005, high=1.0)
-    lateral_acceleration: float = setting(1.0, "spent on correcting them", unit="m/s2", low=0.05, high=10.0)
+    lateral_acceleration: float = setting(1.5, "spent on correcting them", unit="m/s2", low=0.05, high=10.0)
 
 
 @dataclass(frozen=True)
 class PursuitSettings(Settings):
     """How far ahead pure pursuit steers for."""
 
-    lookahead_time: float = setting(0.6, "steers for the point this far ahead", unit="s", low=0.1, high=3.0)
-    least_lookahead: float = setting(1.2, "and at least this far, in wheelbases", low=0.3, high=10.0)
+    lookahead_time: float = setting(0.45, "steers for the point this far ahead", unit="s", low=0.1, high=3.0)
+    least_lookahead: float = setting(1.0, "and at least this far, in wheelbases", low=0.3, high=10.0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SpeedSettings(Settings):
 
 @dataclass(frozen=True)
 class ControlSettings(Settings):
-    """How plans become commands."""
+    """How plans become commands; `limits` are those of commands, whatever the plan asks for."""
 
     lateral: str = setting("lqr", "what steers", choices=("lqr", "pure_pursuit"))
     period: float = setting(0.1, "between two commands", unit="s", low=0.005, high=0.5)
@@ -46,3 +47,4 @@ class ControlSettings(Settings):
     lqr: LqrSettings = nested(LqrSettings)
     pursuit: PursuitSettings = nested(PursuitSettings)
     speed: SpeedSettings = nested(SpeedSettings)
+    limits: LimitSettings = nested(LimitSettings)
