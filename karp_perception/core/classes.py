@@ -59,6 +59,7 @@ _ALIASES: dict[str, ObjectClass] = {
     "bicyclist": ObjectClass.BICYCLE,
     "suv": ObjectClass.CAR,
     "trafficcone": ObjectClass.TRAFFIC_CONE,
+    "train": ObjectClass.BUS,  # what shares a road with cars is a tram
 }
 
 # autoware_perception_msgs/ObjectClassification: UNKNOWN 0, CAR 1, TRUCK 2, BUS 3, TRAILER 4, MOTORCYCLE 5, BICYCLE 6,
