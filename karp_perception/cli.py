@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from karp_perception import cli_evaluate, cli_track, cli_train
-from karp_perception.cli_options import Backend, Config, Model, settings_of
+from karp_perception.cli_options import Backend, Config, Model, config_files, settings_of
 from karp_perception.cli_progress import ProgressBar, console
 
 _MANY_CASES = 30  # more than a person reads through
@@ -126,7 +126,7 @@ def demo(
     from karp_perception.demo import demo as run
 
     with ProgressBar("demo") as progress:
-        run(out, seconds, config, progress)
+        run(out, seconds, config_files(config), progress)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
+from karp_perception.core.resources import parameter_file
+
 if TYPE_CHECKING:
     from karp_perception.pipeline import PipelineSettings
 
 # typer reads annotations at run time, where Python 3.10 cannot read `X | None` of a typing alias: hence Optional.
-Config = Annotated[Optional[Path], typer.Option(help="Parameter file (the nodes' YAML); see config/karp.yaml.")]  # noqa: UP045
+Config = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        help="Parameter file (the nodes' YAML, see config/karp.yaml) or a vehicle (car, shuttle, robot); may be "
+        "repeated, later ones have the last word."
+    ),
+]
 Model = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Shipped model, or a file; 'none' for the geometric channel alone."),
 ]
-Backend = Annotated[Optional[str], typer.Option(help="auto, openvino, onnxruntime or torch.")]  # noqa: UP045
+Backend = Annotated[Optional[str], typer.Option(help="auto, tensorrt, tensorrt_rtx, torch_cuda, openvino, onnxruntime or torch.")]  # noqa: UP045
 
 
 def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,12 +53,17 @@ def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def config_files(config: Sequence[str] | None) -> list[Path]:
+    """The files that `--config` names. Raises ConfigurationError for what is neither a file nor a vehicle."""
+    return [parameter_file(name) for name in config or ()]
+
+
 def settings_of(
-    config: Path | None, model: str | None = None, backend: str | None = None, base_frame: str | None = None
+    config: Sequence[str] | None, model: str | None = None, backend: str | None = None, base_frame: str | None = None
 ) -> PipelineSettings:
-    """Settings of a file, or the defaults, with what the command line names put over them."""
+    """Settings of files, or the defaults, with what the command line names put over them."""
     from karp_perception.pipeline import PipelineSettings
 
-    settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
+    settings = PipelineSettings.from_yaml(*config_files(config))
     named = {"detector.model": model, "detector.backend": backend, "sensing.base_frame": base_frame}
     return settings.with_parameters({name: value for name, value in named.items() if value is not None})

@@ -14,7 +14,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,18 +50,18 @@ _KMH = 3.6  # km/h in a m/s
 _SHARES = (0.05, 0.8, 1.0)  # of the progress bar: nodes up, driven, drawn
 
 
-def demo(out: Path, seconds: float, config: Path | None, progress: Progress) -> dict[str, Any]:
+def demo(out: Path, seconds: float, config: Sequence[Path], progress: Progress) -> dict[str, Any]:
     """Drive, and write `frames.jsonl`, `summary.json`, `replay.mcap`, `drive.mp4` into `out`; print what happened.
 
     Args:
         out: a directory; made where it is missing.
         seconds: length of the drive.
-        config: parameter file for the nodes, None for the defaults.
+        config: parameter files for the nodes, of which later ones have the last word.
         progress: called with the share that is done, 0 to 1, and what is being done.
 
     Returns what `summary.json` holds. Raises NodeFailed where a node ends early; its log is in `out`.
     """
-    settings = PipelineSettings() if config is None else PipelineSettings.from_yaml(config)
+    settings = PipelineSettings.from_yaml(*config)
     out.mkdir(parents=True, exist_ok=True)
     recording = out / "replay.mcap"
     recording.unlink(missing_ok=True)
@@ -76,11 +76,11 @@ def demo(out: Path, seconds: float, config: Path | None, progress: Progress) -> 
     return summary
 
 
-def _drive_over_ros(recording: Path, out: Path, seconds: float, config: Path | None, progress: Progress) -> None:
+def _drive_over_ros(recording: Path, out: Path, seconds: float, config: Sequence[Path], progress: Progress) -> None:
     """Start stack, recorder and world, wait for the end of the drive, stop them."""
     # A domain of our own: no other robot on this network is to hear the demo, nor a second demo on this machine.
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100))}
-    parameters = [] if config is None else ["--params-file", str(config)]
+    parameters = [item for file in config for item in ("--params-file", str(file))]
     remaps = [item for name, topic in _STACK_INPUTS.items() for item in ("-r", f"~/input/{name}:={topic}")]
     # The world waits for the stack: a slow machine is no reason to take silence for a lost sensor.
     patience = ["-p", f"input_timeout:={_INPUT_TIMEOUT_S}"]

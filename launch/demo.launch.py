@@ -25,7 +25,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from karp_perception.core.resources import resource
+from karp_perception.core.resources import parameter_file, resource
 from karp_perception.world.rig import make_rig
 from launch import LaunchContext, LaunchDescription
 
@@ -48,6 +48,7 @@ ARGUMENTS = {
     "record": ("", "recording to write, sensors, truth and outputs; empty for none"),
     "composed": ("true", "one process (`stack`); false starts `detector`, `tracker` and `planner`"),
     "config": (str(resource("config", "karp.yaml")), "parameter file"),
+    "vehicle": ("", "car, shuttle, robot or a parameter file over `config`; empty for the vehicle of `config`"),
 }
 
 
@@ -79,6 +80,7 @@ def _actions(context: LaunchContext) -> list[Any]:
             "speed_limit": "/speed_limit",
             "composed": given["composed"],
             "config": given["config"],
+            "vehicle": given["vehicle"],
             "use_sim_time": "true",
             # Where the world waits for commands, a slow machine is no reason to take silence for a lost sensor.
             "input_timeout": "" if float(given["wait_for_command"]) <= 0 else _INPUT_TIMEOUT,
@@ -94,6 +96,7 @@ def _actions(context: LaunchContext) -> list[Any]:
         sigterm_timeout=_PATIENCE,
         parameters=[
             given["config"],
+            *([str(parameter_file(given["vehicle"]))] if given["vehicle"] else []),
             {
                 **{name: given[name] for name in ("world", "suite", "scenario", "rig")},
                 "seed": int(given["seed"]),

@@ -12,7 +12,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from karp_perception.core.resources import resource
+from karp_perception.core.resources import parameter_file, resource
 from launch import LaunchContext, LaunchDescription
 
 # launch leaves Ctrl-C to the terminal, which gives it to every process. Where only launch got it (from a supervisor),
@@ -22,6 +22,7 @@ _PATIENCE = "1.5"
 ARGUMENTS = {
     "composed": ("true", "one process (`stack`); false starts `detector`, `tracker` and `planner`"),
     "config": (str(resource("config", "karp.yaml")), "parameter file"),
+    "vehicle": ("", "car, shuttle, robot or a parameter file over `config`; empty for the vehicle of `config`"),
     "cameras": ("front", "names of the cameras, with commas between; empty for none"),
     "images": ("", "their image topics, raw or compressed; without, ~/input/image0, 1, ..."),
     "camera_infos": ("", "their camera_info topics; without, ~/input/camera_info0, 1, ..."),
@@ -72,6 +73,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     odometry = [("~/input/odometry", given["odometry"])]
     route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit")]
 
+    vehicle = [str(parameter_file(given["vehicle"]))] if given["vehicle"] else []
     driving = [(f"~/output/{name}", given[name]) for name in ("command", "drive")]
 
     def node(name: str, remappings: list[tuple[str, str]]) -> Node:
@@ -82,7 +84,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             output="screen",
             sigterm_timeout=_PATIENCE,
             on_exit=[Shutdown(reason=f"{name} has ended")],
-            parameters=[given["config"], parameters],
+            parameters=[given["config"], *vehicle, parameters],
             remappings=[(inner, outer) for inner, outer in remappings if outer],
         )
 

@@ -43,6 +43,7 @@ ARGUMENTS = {
     "record": ("", "recording of the outputs to write; empty for none"),
     "composed": ("true", "one process (`stack`); false starts `detector`, `tracker` and `planner`"),
     "config": (str(resource("config", "karp.yaml")), "parameter file"),
+    "vehicle": ("", "car, shuttle, robot or a parameter file over `config`; empty for the vehicle of `config`"),
 }
 
 
@@ -76,7 +77,8 @@ def _actions(context: LaunchContext) -> list[Any]:
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(resource("launch", "perception.launch.py"))),
         launch_arguments={
-            **found, "composed": given["composed"], "config": given["config"], "use_sim_time": "true"
+            **found, "composed": given["composed"], "config": given["config"], "vehicle": given["vehicle"],
+            "use_sim_time": "true"
         }.items(),
     )  # fmt: skip
     anchor = [inputs.points, *(camera.image for camera in cameras.values())]

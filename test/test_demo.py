@@ -243,7 +243,7 @@ def test_without_ros_the_demo_drives_all_the_same(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rclpy" else find(name))
     shares: list[float] = []
-    demo(tmp_path / "demo", 3.0, config, lambda share, _: shares.append(share))
+    demo(tmp_path / "demo", 3.0, [config], lambda share, _: shares.append(share))
     said = capsys.readouterr().out
     assert "without nodes" in said
     check_files(tmp_path / "demo", said)

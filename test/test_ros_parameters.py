@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from karp_perception.core import Settings, nested, setting
-from karp_perception.core.resources import resource
+from karp_perception.core import ConfigurationError, Settings, nested, setting
+from karp_perception.core.resources import parameter_file, resource
 from karp_perception.pipeline import PipelineSettings
 from karp_perception.ros import parameters
 from karp_perception.ros.parameters import NodeSettings
@@ -51,6 +51,26 @@ def test_the_shipped_parameter_files_are_the_defaults_of_the_code(name: str, kin
     advice = "write it anew with `python -m karp_perception.ros.parameters`"
     assert kind.from_yaml(file) == kind(), advice
     assert file.read_text() == text(), advice
+
+
+def test_every_vehicle_is_understood_and_the_car_is_the_default() -> None:
+    found = {file.stem: PipelineSettings.from_yaml(file) for file in resource("config", "vehicles").glob("*.yaml")}
+    assert found.keys() == {"car", "shuttle", "robot"}
+    assert found["car"] == PipelineSettings()
+    assert (found["robot"].vehicle.length, found["robot"].vehicle.width) == (0.6, 0.5)
+    assert found["robot"].vehicle.kind == "differential"
+    assert found["shuttle"].vehicle.max_speed < 7.0
+
+
+def test_a_parameter_file_goes_by_its_path_or_by_the_name_of_a_vehicle(tmp_path: Path) -> None:
+    assert parameter_file("robot") == resource("config", "vehicles", "robot.yaml")
+    own = tmp_path / "robot.yaml"
+    own.write_text("vehicle: {width: 0.7}")
+    assert parameter_file(own) == own
+    layered = PipelineSettings.from_yaml(parameter_file("robot"), parameter_file(str(own))).vehicle
+    assert (layered.width, layered.kind) == (0.7, "differential")
+    with pytest.raises(ConfigurationError, match="car, robot, shuttle"):
+        parameter_file("bus")
 
 
 def test_the_rear_axle_example_is_understood() -> None:

@@ -77,3 +77,12 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
         Outer.from_yaml(tmp_path / "bad.yaml")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Outer.from_yaml(tmp_path / "missing.yaml")
+
+
+def test_the_last_file_that_names_a_setting_has_the_last_word(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("count: 2\ninner: {mode: never, gate: 5.0}")
+    second.write_text("/**:\n  ros__parameters:\n    inner: {gate: 4.0}")
+    assert Outer.from_yaml(first, second) == Outer(count=2, inner=Inner(mode="never", gate=4.0))
+    assert Outer.from_yaml(second, first) == Outer(count=2, inner=Inner(mode="never", gate=5.0))
+    assert Outer.from_yaml() == Outer()

@@ -24,6 +24,21 @@ def resource(*parts: str) -> Path:
     return path
 
 
+def parameter_file(name: str | Path) -> Path:
+    """A parameter file, or that of a vehicle by its name, as in `parameter_file("robot")`.
+
+    Raises ConfigurationError, naming the vehicles, where it is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    vehicles = resource("config", "vehicles")
+    found = vehicles / f"{name}.yaml"
+    if Path(name).name == str(name) and found.is_file():
+        return found
+    known = ", ".join(sorted(file.stem for file in vehicles.glob("*.yaml")))
+    raise ConfigurationError(f"{name}: expected a parameter file, or a vehicle ({known}); there is no such file")
+
+
 @lru_cache(maxsize=1)
 def resource_root() -> Path:
     """The folder that holds `launch`, `config` and `models`.

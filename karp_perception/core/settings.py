@@ -87,16 +87,14 @@ class Settings:
         return cls(**arguments)
 
     @classmethod
-    def from_yaml(cls, file: Path) -> Self:
-        """Settings from a ROS parameter file: the keys under `ros__parameters` of `/**`, or of the whole file."""
-        import yaml
+    def from_yaml(cls, *files: Path) -> Self:
+        """Settings from ROS parameter files: the keys under `ros__parameters` of `/**`, or of the whole file.
 
-        try:
-            content = yaml.safe_load(Path(file).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigurationError(f"{file}: cannot be read as YAML: {error}") from None
-        if isinstance(content, Mapping) and "/**" in content:
-            content = (content["/**"] or {}).get("ros__parameters") or {}
+        What several files name is as the last of them says.
+        """
+        content: Any = {}
+        for file in files:
+            content = _over(content, _read(Path(file)))
         return cls.from_mapping(content)
 
     def parameters(self, prefix: str = "") -> Iterator[Parameter]:
@@ -122,6 +120,26 @@ class Settings:
             current = getattr(self, head)
             replaced[head] = current.with_parameters(inner) if isinstance(current, Settings) else inner[""]
         return dataclasses.replace(self, **replaced)
+
+
+def _read(file: Path) -> Any:
+    """What a parameter file holds."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file}: cannot be read as YAML: {error}") from None
+    if isinstance(content, Mapping) and "/**" in content:
+        content = (content["/**"] or {}).get("ros__parameters") or {}
+    return content
+
+
+def _over(below: Any, above: Any) -> Any:
+    """`above` laid over `below`: mappings key by key, anything else as a whole."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _over(below[key], value) if key in below else value for key, value in above.items()}}
 
 
 def _checked(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
