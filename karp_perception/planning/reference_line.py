@@ -12,6 +12,12 @@ from karp_perception.planning.projection import project
 _SMOOTHING = 2.0
 """Standard deviation of the smoothing of routes, m: a right angle becomes a bend of about 2 m radius."""
 
+_AGAINST = 5.0
+"""m that a part of a route counts as farther away where it leads back."""
+
+_AWAY_FROM_LAST = 0.05
+"""m that it counts as farther away per m along the route from where the vehicle was."""
+
 
 @dataclass(frozen=True)
 class ReferenceLine:
@@ -106,8 +112,7 @@ class ReferenceLine:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance along (P,) and offset to the left (P,) of points (P, 2); the ends are continued straight."""
-        s, d = project(np.ascontiguousarray(points, np.float64), self.points, self.start, self.step)
-        return s, d
+        return project(np.ascontiguousarray(points, np.float64), self.points, self.start, self.step)
 
 
 def polyline_distance(points: np.ndarray) -> np.ndarray:
@@ -118,27 +123,34 @@ def polyline_distance(points: np.ndarray) -> np.ndarray:
 def nearest_distance(points: np.ndarray, along: np.ndarray, near: float | None) -> tuple[float, float]:
     """Where a polyline (N, 2) with vertices at `along` (N,) comes nearest to (0, 0): distance along it, distance to it.
 
-    With `near`, only the part from 10 m before to 50 m behind that distance counts, as long as it comes within 5 m: a
-    route that comes back to a place does not make the vehicle jump along it.
+    A route that crosses itself, turns back beside itself or is driven several times comes near more than once. Then
+    parts that lead along x, where the vehicle looks, count before others. With `near`, where it was before, only what
+    comes within 5 m from 10 m before to 50 m behind that counts, and what is farther along than needs be counts as
+    farther away: the vehicle does not jump along its route. Without, the earliest of those that are as near to within
+    1 m.
     """
     a, direction = points[:-1], np.diff(points, axis=0)
     squared = np.maximum(np.einsum("ni,ni->n", direction, direction), 1e-18)
     fraction = np.clip(-np.einsum("ni,ni->n", a, direction) / squared, 0.0, 1.0)
     away = np.linalg.norm(a + fraction[:, None] * direction, axis=1)
     distance = along[:-1] + fraction * np.diff(along)
+    # Where it comes no nearer before and behind.
+    padded = np.r_[np.inf, away, np.inf]
+    passes = np.flatnonzero((away <= padded[:-2]) & (away <= padded[2:]))
+    cost = away[passes] + _AGAINST * (direction[passes, 0] < 0.0)
     if near is not None:
-        window = np.flatnonzero((distance >= near - 10.0) & (distance <= near + 50.0))
-        if len(window) and away[window].min() < 5.0:
-            best = window[np.argmin(away[window])]
+        change = distance[passes] - near
+        close = (change >= -10.0) & (change <= 50.0) & (away[passes] < 5.0)
+        if close.any():
+            passes, cost = passes[close], (cost + _AWAY_FROM_LAST * np.abs(change))[close]
+            best = passes[np.argmin(cost)]
             return float(distance[best]), float(away[best])
-    best = np.argmin(away)
+    best = passes[np.flatnonzero(cost <= cost.min() + 1.0)[0]]
     return float(distance[best]), float(away[best])
 
 
 def _smoothed(line: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian smoothing that leaves straight lines and both ends where they are (mirrored through a point)."""
-    pad = min(int(np.ceil(3 * sigma)), len(line) - 1)
-    before = 2 * line[0] - line[pad:0:-1]
-    after = 2 * line[-1] - line[-2 : -pad - 2 : -1]
-    padded = np.concatenate([before, line, after])
-    return gaussian_filter1d(padded, sigma, axis=0, mode="nearest")[pad : pad + len(line)]
+    pad = int(np.ceil(4 * sigma))
+    padded = np.pad(line, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(padded, sigma, axis=0, radius=pad)[pad : pad + len(line)]
