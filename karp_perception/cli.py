@@ -10,11 +10,9 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from karp_perception import cli_evaluate, cli_track, cli_train
+from karp_perception import cli_bench, cli_drive, cli_evaluate, cli_track, cli_train
 from karp_perception.cli_options import Backend, Config, Model, config_files, settings_of
 from karp_perception.cli_progress import ProgressBar, console
-
-_MANY_CASES = 30  # more than a person reads through
 
 app = typer.Typer(
     help="Cameras and lidar to objects, a path and a decision.",
@@ -24,8 +22,10 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_evaluate.app, name="evaluate")
+app.command()(cli_bench.bench)
 app.command()(cli_train.train)
 app.command()(cli_track.track)
+app.command()(cli_drive.drive)
 
 
 @app.command()
@@ -130,37 +130,6 @@ def demo(
 
 
 @app.command()
-def drive(
-    out: Annotated[Path, typer.Option(help="Directory for what comes out; finished cases in it are kept.")],
-    suite: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="all, the name of a group, or a YAML file or folder of your own."),
-    ] = None,
-    scenario: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="A scenario, one of its cases (ccrs,speed=30), or random:<family>:<seed>; may be repeated."),
-    ] = None,
-    perception: Annotated[str, typer.Option(help="model: from the sensors on; truth: perfect perception.")] = "truth",
-    rig: Annotated[Optional[str], typer.Option(help="Sensors, for perception model; nano by default.")] = None,  # noqa: UP045
-    seed: Annotated[int, typer.Option(min=0, help="Of traffic and noise.")] = 0,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Processes; one a core by default.")] = None,  # noqa: UP045
-    video: Annotated[bool, typer.Option(help="Write drive.mp4 where one case is driven.")] = True,
-    model: Model = None,
-    backend: Backend = None,
-    config: Config = None,
-) -> None:
-    """Closed loop in the embedded world: summary.json with a row a scenario, a report with drawings, a video."""
-    from karp_perception.drive.run import DriveOptions, run
-
-    settings = settings_of(config, model, backend)
-    with ProgressBar("driving") as progress:
-        options = DriveOptions(perception, seed, rig, video)
-        summary = run(out, suite or "all", scenario or (), options, workers, settings, progress)
-    _print_drives(summary)
-    print(f"written to {out}: {', '.join(sorted(f.name for f in out.iterdir() if not f.name.startswith('.')))}")
-
-
-@app.command()
 def world(
     out: Annotated[Path, typer.Option(help="Directory of the data set; what is there already is kept.")],
     frames: Annotated[int, typer.Option(min=1, help="Frames of the whole data set.")] = 100,
@@ -252,29 +221,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def _is_untrained(model: dict[str, Any]) -> bool:
     """Whether a network ran whose answers mean nothing; the model `none` runs none."""
     return not model["trained"] and model["model"] != "none"
-
-
-def _print_drives(summary: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    case, verdict = Column("case", overflow="fold", min_width=24), Column("verdict", overflow="fold")
-    table = Table(case, "hit", "gap", "brake", "jerk", verdict, caption="km/h, m, m/s², m/s³")
-    rows = summary["rows"]
-    if len(rows) > _MANY_CASES:
-        print("failed cases (the others are in summary.json and report.html):")
-        rows = [row for row in rows if not row["passed"]]
-    for row in rows:
-        keys = ("contact_speed_kmh", "min_gap_m", "max_deceleration", "max_jerk")
-        failed = [f"{check['name']} ({check['found']})" for check in row["checks"] if not check["passed"]]
-        outcome = "passed" if row["passed"] else "failed: " + ", ".join(failed)
-        table.add_row(row["case"], *("-" if row[key] is None else str(row[key]) for key in keys), outcome)
-    Console().print(table)
-    print(
-        f"{summary['passed']} of {summary['cases']} cases of {summary['scenarios']} scenarios passed, "
-        f"{summary['contacts']} contacts ({summary['contacts_unavoidable']} that nobody could avoid), "
-        f"{summary['needless_hard_braking']} times braked hard for nothing; score {summary['score']}"
-    )
 
 
 def _print_scores(content: dict[str, Any]) -> None:

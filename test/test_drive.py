@@ -7,13 +7,15 @@ import numpy as np
 import orjson
 import pytest
 
-from karp_perception.core import Boxes, ConfigurationError, EgoState, Route, SensorFrame, Vehicle
+from karp_perception.core import Boxes, ConfigurationError, EgoState, Lane, Road, Route, SensorFrame, Vehicle
 from karp_perception.core.frames import LidarSweep
 from karp_perception.core.geometry import invert_pose
+from karp_perception.drive.cases import DriveOptions
 from karp_perception.drive.drivers import TruthDriver, outlines
 from karp_perception.drive.faults import SensorFaults
-from karp_perception.drive.loop import drive
-from karp_perception.drive.run import DriveOptions, digest, run, summarised
+from karp_perception.drive.loop import Setting, drive
+from karp_perception.drive.run import digest, run
+from karp_perception.drive.summary import summarised
 from karp_perception.evaluation.driving import contacts
 from karp_perception.evaluation.verdict import verdict
 from karp_perception.pipeline import PipelineSettings
@@ -26,6 +28,7 @@ from karp_perception.world.vehicle import DrivenVehicle
 
 START_NS = 1_000_000_000
 VEHICLE = Vehicle()
+EXPERT = np.linspace(0.0, 140.0, 140)  # m along the route, of a driver in no hurry
 
 
 class RoadOfBoxes:
@@ -36,6 +39,7 @@ class RoadOfBoxes:
     def __init__(self, cars=(), speed=12.0, hidden=(), length=400.0):
         self.cars, self.speed, self.hidden = list(cars), speed, set(hidden)
         self.route = Route(np.array([[0.0, 0.0], [length, 0.0]]), 12.0)
+        self.road = Road((Lane(self.route.points, 3.5, 12.0),))
         self.commands = []
         self.reset()
 
@@ -63,9 +67,9 @@ class RoadOfBoxes:
         boxes = boxes.transformed(invert_pose(ego.T_odom_base), "base_link")
         return Truth(self.stamp_ns, ego, boxes, np.arange(1, n + 1), seen, np.full(n, 50))
 
-    def apply(self, command):
-        self.commands.append(command)
-        self.vehicle.apply(command)
+    def apply(self, command, delay=0.0):
+        self.commands.append((self.ticks, delay, command))
+        self.vehicle.apply(command, delay)
 
     def tick(self):
         self.vehicle.step(self.step_s)
@@ -81,9 +85,10 @@ class RoadOfBoxes:
         pass
 
 
-def driven(world, duration=12.0, faults=(), limit=lambda _: 12.0, **more):
-    driver = TruthDriver(PipelineSettings(), SensorFaults(faults))
-    return drive(world, driver, VEHICLE, duration, limit, **more)
+def driven(world, duration=12.0, faults=(), limit=lambda _: 12.0, planner="karp", **more):
+    kept = SensorFaults(faults)
+    driver = TruthDriver(PipelineSettings(), kept, planner)
+    return drive(world, driver, VEHICLE, duration, Setting(limit, clock=kept.clock, **more))
 
 
 @pytest.fixture(scope="module")
@@ -251,11 +256,11 @@ def ccrs():
 
 
 def test_verdicts_tell_contact_gap_and_checks(ccrs, stopped, hit):
-    good = verdict(ccrs, stopped)
+    good = verdict(ccrs, stopped, EXPERT)
     assert (good["passed"], good["contact"], good["score"]) == (True, False, 1.0)
     assert 0.3 < good["min_gap_m"] < 5.0
     assert good["min_gap_to"] == "target"
-    bad = verdict(ccrs, hit)
+    bad = verdict(ccrs, hit, EXPERT)
     assert (bad["passed"], bad["contact"], bad["score"]) == (False, True, 0.0)
     assert bad["contact_speed_kmh"] == pytest.approx(43.2, abs=2.0)
     assert (bad["contact_with"], bad["contact_side"]) == ("target", "front")
@@ -263,17 +268,17 @@ def test_verdicts_tell_contact_gap_and_checks(ccrs, stopped, hit):
 
 
 def test_contact_that_nobody_can_avoid_is_scored_by_its_speed(ccrs, stopped, hit):
-    row = verdict(replace(ccrs, avoidable=False), hit)
+    row = verdict(replace(ccrs, avoidable=False), hit, EXPERT)
     assert row["contact"]
     assert row["score"] < 0.1  # it was hit at full speed
-    assert verdict(replace(ccrs, avoidable=False), stopped)["score"] == 1.0
+    assert verdict(replace(ccrs, avoidable=False), stopped, EXPERT)["score"] == 1.0
 
 
 def test_braking_is_needless_in_clear_scenarios_only(ccrs):
     record = driven(RoadOfBoxes([(38.0, 0.0, 0.0)]), duration=5.0, names={"target": 1})
-    assert verdict(ccrs, record)["max_deceleration"] > 2.0
-    assert not verdict(ccrs, record)["needless_braking"]
-    row = verdict(replace(ccrs, kind=Kind.CLEAR), record)
+    assert verdict(ccrs, record, EXPERT)["max_deceleration"] > 2.0
+    assert not verdict(ccrs, record, EXPERT)["needless_braking"]
+    row = verdict(replace(ccrs, kind=Kind.CLEAR), record, EXPERT)
     assert row["needless_braking"]
     assert row["braking_because"]
 
@@ -287,7 +292,7 @@ def test_a_drawing_shows_the_drive(stopped):
 
 
 def test_a_summary_weighs_scenarios_not_cases(ccrs, tmp_path, stopped):
-    row = verdict(ccrs, stopped)
+    row = verdict(ccrs, stopped, EXPERT)
     rows = [row, {**row, "score": 0.0, "passed": False}, {**row, "scenario": "other", "case": "other"}]
     summary = summarised(rows, DriveOptions())
     assert (summary["scenarios"], summary["cases"], summary["contacts"]) == (2, 3, 0)
@@ -334,7 +339,7 @@ scenarios:
   - name: standing_car
     sentence: A car stands ahead.
     kind: conflict
-    layout: {family: straight, seed: 3, bare: true, oneway: true, lanes: 2, lane_width: 3.5, length: 200}
+    layout: {family: straight, seed: 3, bare: true, oneway: true, lanes: 1, lane_width: 3.5, length: 200}
     ego: {along: 20, speed_kmh: 30, limit_kmh: 30}
     traffic: {density: 0, pedestrians: 0, parking: 0, roadworks: 0}
     actors: [{name: car, model: sedan, at: {gap: 35}}]

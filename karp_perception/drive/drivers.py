@@ -1,15 +1,18 @@
-"""Who drives: the whole pipeline on the sensors, or the planner on what is true."""
+"""Who drives: the whole pipeline on the sensors, or a planner on what is true."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from karp_perception.core import Boxes, EgoState, ObjectClass, Objects, Route, SensorFrame
+from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.drive.baselines import make_baseline
 from karp_perception.drive.faults import SensorFaults
-from karp_perception.pipeline import Pipeline, PipelineSettings, Result
+from karp_perception.evaluation.reaction import SEEN
+from karp_perception.pipeline import Detecting, Pipeline, PipelineSettings, Planning, Result, make_detector
 from karp_perception.planning.planner import Planner
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
 from karp_perception.prediction.predictor import Predictor
@@ -17,9 +20,6 @@ from karp_perception.world.interface import Truth, World
 
 PERCEPTIONS = ("truth", "model")
 """What `karp drive --perception` can be."""
-
-SEEN = 0.02
-"""Share of an object that must be in sight for perfect perception to know of it."""
 
 _DEVIATION = 0.05  # m, rad and m/s that perfect perception claims for itself: filters divide by it
 
@@ -35,31 +35,71 @@ class Driver(Protocol):
 
 
 class ModelDriver:
-    """The pipeline as it runs in a vehicle: sensors in, plan out."""
+    """The pipeline as it runs in a vehicle: sensors in, plan out.
 
-    def __init__(self, settings: PipelineSettings, faults: SensorFaults) -> None:
-        self._pipeline, self._faults = Pipeline(settings), faults
+    Args:
+        settings: of the pipeline.
+        faults: what fails on the way.
+        planner: one of PLANNERS.
+    """
+
+    def __init__(self, settings: PipelineSettings, faults: SensorFaults, planner: str = "karp") -> None:
+        self._faults = faults
+        self._detector = _Silenced(make_detector(settings.detector))
+        baseline = None if planner == "karp" else make_baseline(planner, settings.vehicle)
+        self._pipeline = Pipeline(settings, self._detector, baseline)
 
     def step(self, world: World, t: float, route: Route, limit: float | None) -> tuple[SensorFrame, Result] | None:
         """See Driver."""
+        self._detector.silent = self._faults.silent(t)
         frame = self._faults.frame(t, world.sensors())
-        return None if frame is None else (frame, self._pipeline.step(frame, route, limit))
+        return None if frame is None else (frame, self._pipeline.step(frame, route, limit, world.road))
 
     def close(self) -> None:
         """End the pipeline's thread."""
         self._pipeline.close()
 
 
+class _Silenced:
+    """A detector that can be made to say nothing."""
+
+    def __init__(self, detector: Detecting) -> None:
+        self._detector, self.silent = detector, False
+
+    @property
+    def trained(self) -> bool:
+        return self._detector.trained
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return self._detector.info
+
+    def detect(self, frame: SensorFrame, stopwatch: Stopwatch | None = None) -> Boxes:
+        return Boxes.empty() if self.silent else self._detector.detect(frame, stopwatch)
+
+    def warm_up(self) -> None:
+        self._detector.warm_up()
+
+
 class TruthDriver:
-    """The planner behind perfect perception: true boxes of what is in sight, with true velocities.
+    """A planner behind perfect perception: true boxes of what is in sight, with true velocities.
 
     What it does wrong is the planner's own fault, or the prediction's. Objects keep their ids; what is hidden from
     every sensor is not known.
+
+    Args:
+        settings: of the pipeline.
+        faults: what fails on the way.
+        planner: one of PLANNERS. Baselines get no predicted paths.
     """
 
-    def __init__(self, settings: PipelineSettings, faults: SensorFaults) -> None:
-        self._planner = Planner(settings.planner, settings.vehicle)
-        self._predictor = Predictor(settings.tracker.prediction, settings.vehicle)
+    def __init__(self, settings: PipelineSettings, faults: SensorFaults, planner: str = "karp") -> None:
+        own = planner == "karp"
+        self._planner: Planning = (
+            Planner(settings.planner, settings.vehicle) if own else make_baseline(planner, settings.vehicle)
+        )
+        self._prediction = settings.tracker.prediction
+        self._predictor = Predictor(self._prediction, settings.vehicle) if own else None
         self._faults = faults
         self._first_ns: dict[int, int] = {}
 
@@ -67,10 +107,12 @@ class TruthDriver:
         """See Driver. The frame carries no sensors."""
         stamp_ns, ego, truth = self._faults.truth(t, world.truth())
         objects = None if truth is None else self.objects(truth, stamp_ns)
-        if objects is not None and ego is not None:
-            objects = self._predictor.step(stamp_ns, objects, ego, route)
         obstacles = None if objects is None else outlines(objects.boxes)
-        plan = self._planner.step(stamp_ns, objects, obstacles, ego, route, limit)
+        if objects is not None and self._faults.silent(t):
+            objects = Objects.empty()
+        if objects is not None and ego is not None and self._predictor is not None:
+            objects = self._predictor.step(stamp_ns, objects, ego, route)
+        plan = self._planner.step(stamp_ns, objects, obstacles, ego, route, limit, world.road)
         known = Objects.empty() if objects is None else objects
         shown = EgoState.standing(stamp_ns) if ego is None else ego
         none = Boxes.empty() if obstacles is None else obstacles
@@ -83,7 +125,7 @@ class TruthDriver:
         boxes, ids = truth.boxes[rows], truth.object_id[rows]
         for number in ids.tolist():
             self._first_ns.setdefault(number, stamp_ns)
-        n, settings = len(rows), self._predictor.settings
+        n, settings = len(rows), self._prediction
         paths, probability = constant_velocity_paths(boxes.center[:, :2], boxes.yaw, boxes.velocity, settings)
         return Objects(
             boxes,
@@ -107,6 +149,6 @@ def outlines(boxes: Boxes) -> Boxes:
     return replace(boxes, label=np.full(n, ObjectClass.UNKNOWN), velocity=np.full((n, 2), np.nan))
 
 
-def make_driver(perception: str, settings: PipelineSettings, faults: SensorFaults) -> Driver:
-    """The driver for one of PERCEPTIONS."""
-    return TruthDriver(settings, faults) if perception == "truth" else ModelDriver(settings, faults)
+def make_driver(perception: str, settings: PipelineSettings, faults: SensorFaults, planner: str = "karp") -> Driver:
+    """The driver for one of PERCEPTIONS and one of PLANNERS."""
+    return TruthDriver(settings, faults, planner) if perception == "truth" else ModelDriver(settings, faults, planner)

@@ -91,6 +91,14 @@ class SensorFaults:
                 blind.add(fault.sensor)
         return stamp_ns, ego, None if blind == {"lidar", "cameras"} else seen
 
+    def clock(self, t: float) -> float:
+        """s by which the vehicle's clock is ahead at time t (s)."""
+        return sum(fault.amount for _, fault in self._active(t) if fault.sensor == "clock")
+
+    def silent(self, t: float) -> bool:
+        """Whether the network says nothing at time t (s)."""
+        return any(fault.sensor == "detector" for _, fault in self._active(t))
+
     def _active(self, t: float) -> list[tuple[int, Fault]]:
         return [(i, fault) for i, fault in enumerate(self._faults) if fault.begin <= t < fault.end]
 

@@ -19,6 +19,7 @@ from karp_perception.evaluation.driving import (
     gaps,
     jerk,
     lateral_acceleration,
+    red_lights_passed,
     times_to_collision,
 )
 
@@ -165,16 +166,9 @@ def passes_slower_than(record: DriveRecord, at: str, kmh: float) -> tuple[bool, 
 @check
 def obeys_lights(record: DriveRecord) -> tuple[bool, str]:
     """The front passes no stop line on the route while its light is red."""
-    _, light_offset = project(record.route, np.stack([record.light_x, record.light_y], axis=1))
-    front = record.along_and_offset[0] + record.front
-    for number in np.unique(record.light_number[np.abs(light_offset) < 1.0]):
-        rows = np.flatnonzero((record.light_number == number) & (np.abs(light_offset) < 1.0))
-        points = np.stack([record.light_x[rows], record.light_y[rows]], axis=1)
-        line, tick = project(record.route, points)[0], record.light_tick[rows]
-        crossing = (front[tick[:-1]] <= line[:-1]) & (front[tick[1:]] > line[1:]) & (np.diff(tick) == 1)
-        for k in np.flatnonzero(crossing & (record.light_color[rows[1:]] == "red")):
-            at = tick[k + 1]
-            return False, f"passes red at {record.time[at]:.1f} s with {record.speed[at] * _KMH:.0f} km/h"
+    passed = red_lights_passed(record)
+    if passed:
+        return False, f"passes red at {passed[0].time:.1f} s with {passed[0].speed * _KMH:.0f} km/h"
     return True, "no red light passed"
 
 

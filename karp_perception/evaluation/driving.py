@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import savgol_filter
 
-from karp_perception.evaluation.drive_record import DriveRecord
+from karp_perception.evaluation.drive_record import DriveRecord, project
 from karp_perception.evaluation.footprints import distance, rectangles, separation, time_to_contact
 
 _PIECES = 32  # of a tick, in which the moment of contact is looked for before it is bisected
 _TOWARDS = 0.3  # m/s: who moves slower towards what it touches was run into
 _FRONT, _REAR = 0.7071, -0.7071  # cosines: within 45 degrees of straight ahead, and of straight back
+_ON_ROUTE = 1.0  # m from the route within which a stop line lies on it
 _LATEST_TTC = 3.0  # s: later than this a time to collision is none (nuPlan's metric looks 3 s ahead)
 
 ACCELERATION_WINDOW_S = 0.5
@@ -50,6 +51,15 @@ class Contact:
     ego_speed: float
     side: str
     at_fault: bool
+
+
+@dataclass(frozen=True)
+class RedLight:
+    """A red light that was passed: when (s), which, and how fast (m/s)."""
+
+    time: float
+    number: int
+    speed: float
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,22 @@ def braking_harder_than(record: DriveRecord, bound: float) -> list[Braking]:
         Braking(float(record.time[i]), float(record.time[j - 1]), float(values[i:j].max()))
         for i, j in zip(edges[::2], edges[1::2], strict=True)
     ]
+
+
+def red_lights_passed(record: DriveRecord) -> list[RedLight]:
+    """Stop lines on the route that the front passes while their light is red, in order of time."""
+    _, offset = project(record.route, np.stack([record.light_x, record.light_y], axis=1))
+    front = record.along_and_offset[0] + record.front
+    found = []
+    for number in np.unique(record.light_number[np.abs(offset) < _ON_ROUTE]):
+        rows = np.flatnonzero((record.light_number == number) & (np.abs(offset) < _ON_ROUTE))
+        points = np.stack([record.light_x[rows], record.light_y[rows]], axis=1)
+        line, tick = project(record.route, points)[0], record.light_tick[rows]
+        crossing = (front[tick[:-1]] <= line[:-1]) & (front[tick[1:]] > line[1:]) & (np.diff(tick) == 1)
+        for k in np.flatnonzero(crossing & (record.light_color[rows[1:]] == "red")):
+            at = tick[k + 1]
+            found.append(RedLight(float(record.time[at]), int(number), float(record.speed[at])))
+    return sorted(found, key=lambda light: light.time)
 
 
 def _derivative(values: np.ndarray, step: float, window: float, order: int) -> np.ndarray:

@@ -44,6 +44,15 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def time_to_contact(a: np.ndarray, velocity_a: np.ndarray, b: np.ndarray, velocity_b: np.ndarray) -> np.ndarray:
     """(N,) s until they first touch if both keep their velocities (N, 2) m/s and headings; inf if they never do."""
+    begin, end = contact_interval(a, velocity_a, b, velocity_b)
+    return np.where(end >= 0, np.maximum(begin, 0.0), np.inf)
+
+
+def contact_interval(
+    a: np.ndarray, velocity_a: np.ndarray, b: np.ndarray, velocity_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """From when to when they touch if both keep their velocities (N, 2) m/s and headings: (N,) s, negative for what
+    has been; inf and -inf if they never do."""
     axes = _axes(a, b)
     low_a, high_a, low_b, high_b = _shadows(axes, a, b)
     closing = np.einsum("nij,nj->ni", axes, np.asarray(velocity_a) - np.asarray(velocity_b))
@@ -55,7 +64,8 @@ def time_to_contact(a: np.ndarray, velocity_a: np.ndarray, b: np.ndarray, veloci
     enter = np.where(still, np.where((first <= 0) & (last >= 0), -np.inf, np.inf), np.minimum(one, two))
     leave = np.where(still, np.where((first <= 0) & (last >= 0), np.inf, -np.inf), np.maximum(one, two))
     begin, end = enter.max(axis=1), leave.min(axis=1)
-    return np.where((begin <= end) & (end >= 0), np.maximum(begin, 0.0), np.inf)
+    never = begin > end
+    return np.where(never, np.inf, begin), np.where(never, -np.inf, end)
 
 
 def _axes(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -33,8 +33,8 @@ _MOST_ACTORS = 24
 _KMH = 3.6  # km/h in a m/s
 _GHOST_S = 2.0  # between two faint outlines of the vehicle
 _PAD = 8  # px
-_ROAD: Color = (33, 38, 48)
-_LIGHTS: dict[str, Color] = {"red": (255, 64, 56), "yellow": (255, 196, 60), "green": (70, 214, 120)}
+ROAD: Color = (33, 38, 48)
+LIGHT_COLORS: dict[str, Color] = {"red": (255, 64, 56), "yellow": (255, 196, 60), "green": (70, 214, 120)}
 
 
 def draw_drive(record: DriveRecord) -> np.ndarray:
@@ -45,7 +45,7 @@ def draw_drive(record: DriveRecord) -> np.ndarray:
     """
     width, height = _SIZE
     image = np.full((height, width, 3), BACKGROUND, np.uint8)
-    moment = _moment(record)
+    moment = decisive_tick(record)
     _from_above(image[:_MAP_HEIGHT], record, moment)
     third = width // 3
     panels = [image[_MAP_HEIGHT + _PAD : height, k * third + _PAD : (k + 1) * third] for k in range(3)]
@@ -56,7 +56,7 @@ def draw_drive(record: DriveRecord) -> np.ndarray:
     return image
 
 
-def _moment(record: DriveRecord) -> int:
+def decisive_tick(record: DriveRecord) -> int:
     """The tick that says most: of the first contact, else at the first stop line, else of the smallest gap."""
     found = contacts(record)
     if found:
@@ -111,9 +111,9 @@ def _from_above(image: np.ndarray, record: DriveRecord, moment: int) -> None:
     close = at_moment[gap[at_moment] < _NEAR]
     place = _Map(record, (width, height), record.actor_corners[close], moment)
     for lane in record.lanes:
-        polyline(image, place.pixels(lane), GRID, max(2, round(3.2 * place.scale)))
+        polyline(image, place.pixels(lane.center), GRID, max(2, round(3.2 * place.scale)))
     for lane in record.lanes:
-        polyline(image, place.pixels(lane), _ROAD, max(1, round(2.9 * place.scale)))
+        polyline(image, place.pixels(lane.center), ROAD, max(1, round(2.9 * place.scale)))
     polyline(image, place.pixels(record.route), FAINT, 1)
     for number in chosen:
         rows = np.flatnonzero(record.actor_id == number)
@@ -127,7 +127,7 @@ def _from_above(image: np.ndarray, record: DriveRecord, moment: int) -> None:
         around = at + 5.0 * np.array(
             [[1, 0], [0.7, 0.7], [0, 1], [-0.7, 0.7], [-1, 0], [-0.7, -0.7], [0, -1], [0.7, -0.7]]
         )
-        area(image, around, _LIGHTS.get(str(record.light_color[row]), TEXT))
+        area(image, around, LIGHT_COLORS.get(str(record.light_color[row]), TEXT))
     touched = {c.actor_id for c in contacts(record)}
     for row in at_moment:
         label = int(record.actor_label[row])

@@ -190,9 +190,9 @@ class EmbeddedWorld:
         self._ticks += 1
         self._forget()
 
-    def apply(self, command: Command) -> None:
-        """What the vehicle is to do from now on."""
-        self.vehicle.apply(command)
+    def apply(self, command: Command, delay: float = 0.0) -> None:
+        """What the vehicle is to do from `delay` s on."""
+        self.vehicle.apply(command, delay)
 
     def sensors(self) -> SensorFrame:
         """What the sensors say now: the same object until the next tick."""
@@ -211,6 +211,10 @@ class EmbeddedWorld:
     def actors(self) -> list[Actor]:
         """Everything that has a label, wherever it is, in the world's frame."""
         return [*self.traffic.standing(), *self.traffic.moving()]
+
+    def lights(self) -> tuple[TrafficLight, ...]:
+        """The traffic lights in range, as they stand now."""
+        return self._lights(invert_pose(self.vehicle.pose))
 
     def scene(self) -> tuple[SceneRays, GroundRays]:
         """What lasers and cameras meet around the vehicle."""
@@ -232,6 +236,8 @@ class EmbeddedWorld:
 
     def pictures(self) -> Mapping[str, Rendered]:
         """Each camera's image with what a simulator knows about each pixel."""
+        if self._pictures is None and not self._cameras:
+            self._pictures = {}
         if self._pictures is None:
             scene, ground = self.scene()
             carrier, seed = self._carrier(), _mixed(self.seed, self._ticks, 1)
@@ -352,6 +358,9 @@ class EmbeddedWorld:
             looks.append(along > widest)
         if self._lidar is not None:
             origins.append(self._lidar.origin)
+            looks.append(np.ones(len(boxes), bool))
+        if self.rig.eye is not None:
+            origins.append(np.array(self.rig.eye))
             looks.append(np.ones(len(boxes), bool))
         return np.array(origins), np.array(looks)
 

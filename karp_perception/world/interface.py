@@ -91,8 +91,11 @@ class World(Protocol):
     def truth(self) -> Truth:
         """What is true now."""
 
-    def apply(self, command: Command) -> None:
-        """What the vehicle is to do from now on; it reaches the wheels after the actuators' delay."""
+    def apply(self, command: Command, delay: float = 0.0) -> None:
+        """What the vehicle is to do from `delay` s on, within the coming tick; a later one is given after an earlier.
+
+        It reaches the wheels after the actuators' delay.
+        """
 
     def tick(self) -> None:
         """One step of time."""

@@ -22,20 +22,23 @@ class Rig:
         lidar: None for a vehicle without one.
         T_base_lidar: (4, 4) pose of the lidar in `base_link`, x to the front.
         cameras: each with its own pose; names differ.
+        eye: (3,) m in `base_link`, a place from which one could see all around: the truth tells what is in sight of it
+            as well. It measures nothing and costs next to nothing. None for none.
     """
 
     name: str
     lidar: LidarModel | None
     T_base_lidar: np.ndarray
     cameras: tuple[CameraModel, ...] = ()
+    eye: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "T_base_lidar", as_pose("Rig.T_base_lidar", self.T_base_lidar))
         names = [camera.name for camera in self.cameras]
         if len(set(names)) < len(names):
             raise ConfigurationError(f"Rig {self.name}: cameras need different names, got {names}")
-        if self.lidar is None and not self.cameras:
-            raise ConfigurationError(f"Rig {self.name}: expected a lidar or a camera, got neither")
+        if self.lidar is None and not self.cameras and self.eye is None:
+            raise ConfigurationError(f"Rig {self.name}: expected a lidar, a camera or an eye, got none")
 
 
 def mounted(x: float, y: float, z: float) -> np.ndarray:

@@ -72,9 +72,9 @@ class DrivenVehicle:
         self._z, self._pitch, self._roll = 0.0, 0.0, 0.0
         self._lie(ground)
 
-    def apply(self, command: Command) -> None:
-        """What to do from now on; takes effect after the dead times."""
-        self._commands.append((self.time, command))
+    def apply(self, command: Command, delay: float = 0.0) -> None:
+        """What to do from `delay` s on, later than what was told before; takes effect after the dead times."""
+        self._commands.append((self.time + delay, command))
 
     def step(self, dt: float, ground: Ground | None = None) -> None:
         """Moves on by `dt` s and comes to lie on `ground` (that of the constructor where None)."""

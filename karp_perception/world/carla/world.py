@@ -177,10 +177,13 @@ class CarlaWorld:
                 )  # fmt: skip
         return self._truth
 
-    def apply(self, command: Command) -> None:
-        """What the vehicle is to do from now on."""
+    def apply(self, command: Command, delay: float = 0.0) -> None:
+        """What the vehicle is to do from now on, or, with a delay, from the next tick on: it takes one a tick."""
         self._check_open()
-        self._command = command
+        if delay > 0.0:
+            self._next_command = command
+        else:
+            self._command = command
 
     def tick(self) -> None:
         """One step of time. Raises CarlaError where the server no longer answers."""
@@ -188,6 +191,8 @@ class CarlaWorld:
         with _said("ticking"):
             if self._command is not None:
                 self._controller.apply(episode.ego, self._command, self._ego.speed)
+            if self._next_command is not None:
+                self._command, self._next_command = self._next_command, None
             frame = self._world.tick(self.settings.timeout)
             self._ticks += 1
             self._look(int(frame))
@@ -255,6 +260,7 @@ class CarlaWorld:
             self._carla, episode.ego, self.settings.step_s, self.settings.control
         )
         self._command: Command | None = None
+        self._next_command: Command | None = None
         self._ticks = 0
         self._look(int(self._world.tick(self.settings.timeout)))
 

@@ -247,6 +247,20 @@ def surface_at(g, x, y):
     return int(g.coarse[int(min(max(i, 0), n - 1)), int(min(max(j, 0), n - 1))])
 
 
+def surfaces(ground: Ground, points: np.ndarray) -> np.ndarray:
+    """Surface numbers (N,) at places (N, 2) m, near each other, to the width of a raster's cell."""
+    points = np.asarray(points, float).reshape(-1, 2)
+    return _surfaces(ground.rays(*points.mean(axis=0)), points)
+
+
+@njit(cache=True)
+def _surfaces(g, points):
+    found = np.empty(len(points), np.int64)
+    for k in range(len(points)):
+        found[k] = surface_at(g, points[k, 0], points[k, 1])
+    return found
+
+
 @njit(**PER_ROW)
 def terrain_slope(g, x, y):
     """Slope of the terrain at a place along x and y, m per m; 0 beyond the grid."""

@@ -125,7 +125,8 @@ class SceneryPart:
 
 @dataclass(frozen=True)
 class Fault:
-    """A sensor that fails: from when to when (s), how, and how much (s of delay or jump, share kept, m of noise)."""
+    """A sensor, or the detector, that fails: from when to when (s), how, and how much (s of delay or jump, share kept,
+    m of noise)."""
 
     sensor: str
     kind: str

@@ -45,7 +45,7 @@ class FaultKind:
 
 
 FAULTS: dict[str, FaultKind] = {
-    "lost": FaultKind(("lidar", "camera", "cameras", "odometry")),
+    "lost": FaultKind(("lidar", "camera", "cameras", "odometry", "detector")),
     "frozen": FaultKind(("lidar", "camera", "cameras", "odometry")),
     "delayed": FaultKind(("lidar", "cameras", "odometry", "all"), (0.0, 5.0)),  # s
     "thinned": FaultKind(("lidar",), (0.0, 1.0)),  # share of the beams that is left

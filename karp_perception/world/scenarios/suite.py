@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from karp_perception.core.errors import ConfigurationError
+from karp_perception.world.layouts.families import FAMILIES
 from karp_perception.world.scenarios.avoidable import FUNCTIONS
 from karp_perception.world.scenarios.case import Case, Check, Kind, Scenario
 from karp_perception.world.scenarios.expressions import evaluated
@@ -28,6 +29,7 @@ SUITES = Path(__file__).parent
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MOST_CASES = 2000  # of one grid: more is a slip
+_MOST_DRIVES = 10_000
 _RANDOM_S = 40.0  # s, length of a random drive
 
 
@@ -138,6 +140,17 @@ def random_case(name: str) -> Case:
         checks=(Check("no_contact"), Check("obeys_lights"), Check("keeps_lane", {"m": 1.0}), Check("comfort")),
         source=f"scenario {name}",
     )
+
+
+def random_cases(count: int, seed: int = 0) -> list[Case]:
+    """So many random drives, through all families in turn; other seeds give other ones.
+
+    Raises ConfigurationError for a count that cannot be.
+    """
+    if not 1 <= count <= _MOST_DRIVES:
+        raise ConfigurationError(f"drives: expected 1 to {_MOST_DRIVES}, got {count}")
+    first = (seed * _MOST_DRIVES) % 10**9
+    return [random_case(f"random:{FAMILIES[k % len(FAMILIES)]}:{first + k}") for k in range(count)]
 
 
 def _scenario(value: Any, defaults: Mapping[str, Any], path: Path, index: int) -> Scenario:
