@@ -120,6 +120,7 @@ def test_the_worlds_road_shows_the_lights_of_the_moment_on_the_same_lanes() -> N
         for _ in range(600):
             road = world.road
             assert road.lanes is before.lanes
+            assert world.route is world.route
             for stop in road.stops:
                 if stop.kind is StopKind.LIGHT:
                     assert stop.color is world.layout.signals[stop.number].color(world.time)

@@ -138,8 +138,13 @@ class EmbeddedWorld:
 
     @property
     def route(self) -> Route:
-        """Where to go, in `odom`, with the speed limit that holds where the vehicle is."""
-        return Route(self.layout.route_points[:, :2], self._limit())
+        """Where to go, in `odom`, with the speed limit that holds where the vehicle is: the same until that changes."""
+        limit = self._limit()
+        if self._route_of is None or self._route_of[0] is not self.layout or self._route_of[1].speed_limit != limit:
+            self._route_of = (self.layout, Route(self.layout.route_points[:, :2], limit))
+        return self._route_of[1]
+
+    _route_of: tuple[Layout, Route] | None = None
 
     @property
     def road(self) -> Road:
