@@ -18,9 +18,16 @@ from karp_perception.planning.safety.swept_path import SweptPath
 _MOST = 12  # nearest obstacles that are followed
 _ACROSS = 1.5  # m to the side that the same thing may seem to jump
 _GATE = 3.0  # deviations within which a measurement is of the same thing
+_SURE = 1.5  # deviations by which it surely closes in
 _OUTLIER = 2.0  # deviations beyond which a jump of the visible shape is not motion
 _STANDING = 0.05  # m/s
+_TOUCHING = 0.02  # m, so that what is as good as touched needs a finite braking
 _LONGEST_GAP = 0.5  # s without frames after which nothing is followed any more
+_SLOWING_TIME = 0.3  # s over which the braking of what is ahead is averaged
+_SLOWING = 2.0  # m/s² from which it brakes
+_HARDEST = 8.0  # m/s² with which anything brakes
+_KNOWN = 4  # frames from which its motion is known so well
+_MOVES = 1.0  # m/s along the path: slower obstacles stand
 _ONCOMING = 3.0  # m/s faster than the vehicle itself
 
 
@@ -40,7 +47,7 @@ class EmergencyBrakeSettings(Settings):
     margin: float = setting(0.0, "beside the vehicle's own width", unit="m", low=-0.3, high=1.0)
     slowest: float = setting(0.5, "slower nothing is an emergency", unit="m/s", low=0.05, high=3.0)
     range: float = setting(100.0, "farther obstacles are not looked at", unit="m", low=10.0, high=200.0)
-    deviation: float = setting(0.15, "of the free way to an obstacle", unit="m", low=0.01, high=2.0)
+    deviation: float = setting(0.1, "of the free way to an obstacle", unit="m", low=0.01, high=2.0)
     manoeuvres: float = setting(4.0, "acceleration that the closing speed may have", unit="m/s2", low=0.1, high=20.0)
     memory: float = setting(0.25, "for which an obstacle that is not seen is remembered", unit="s", low=0.0, high=2.0)
     jerk: float = setting(40.0, "of full braking", unit="m/s3", low=1.0, high=200.0)
@@ -52,6 +59,7 @@ class _Threat:
 
     Attributes:
         free: m. closing: m/s. offset: m to the left where it is touched.
+        speed: its own along the path, m/s. slowing: how it brakes, m/s².
         free_variance, both, closing_variance: the filter's covariance.
         seen: frames. alarms: frames in a row in which braking was needed. unseen: s.
     """
@@ -61,6 +69,8 @@ class _Threat:
     offset: float
     free_variance: float
     closing_variance: float
+    speed: float = 0.0
+    slowing: float = 0.0
     both: float = 0.0
     seen: int = 1
     alarms: int = 0
@@ -75,8 +85,8 @@ class _Threat:
         self.closing_variance += dt * dt * noise
         self.unseen += dt
 
-    def measured(self, free: float, offset: float, deviation: float) -> None:
-        """Updated; a jump that is too far to be motion counts as far as it may be motion."""
+    def measured(self, free: float, offset: float, deviation: float, own: float) -> None:
+        """Updated, at the vehicle's own speed; a jump that is too far to be motion counts as far as it may be."""
         variance = self.free_variance + deviation * deviation
         most = _OUTLIER * math.sqrt(variance)
         innovation = min(max(free - self.free, -most), most)
@@ -86,6 +96,10 @@ class _Threat:
         self.closing_variance -= closing_gain * self.both
         self.both *= 1 - gain
         self.free_variance *= 1 - gain
+        before, self.speed = self.speed, own - self.closing
+        if self.seen >= _KNOWN and self.unseen > 0.0:
+            braking = min(max((before - self.speed) / self.unseen, -_HARDEST), _HARDEST)
+            self.slowing += (braking - self.slowing) * self.unseen / (self.unseen + _SLOWING_TIME)
         self.offset, self.unseen, self.seen = offset, 0.0, self.seen + 1
 
 
@@ -165,7 +179,7 @@ class EmergencyBrake:
             near = [m for m in left if abs(m[0] - threat.free) < gate and abs(m[1] - threat.offset) < _ACROSS]
             if near:
                 best = min(near, key=lambda m: abs(m[0] - threat.free))
-                threat.measured(*best, settings.deviation)
+                threat.measured(*best, settings.deviation, speed)
                 left.remove(best)
         for m in left:  # it may well stand
             spread = max(1.0, 0.5 * speed)
@@ -178,13 +192,13 @@ class EmergencyBrake:
         for threat in self._threats:
             if threat.unseen > 0.0:
                 continue
-            share = self.needed(threat.free, threat.closing, speed, age) / most
+            share = self._needed(threat, threat.closing, speed, age) / most
             if worst is None or share > needed:
                 worst, needed = threat, share
             threat.alarms = threat.alarms + 1 if share >= settings.trigger and speed > settings.slowest else 0
             # A closing speed that is not known yet counts as low as it may well be.
-            surely = threat.closing - math.sqrt(max(threat.closing_variance, 0.0))
-            certain = self.needed(threat.free, surely, speed, age) / most
+            surely = threat.closing - _SURE * math.sqrt(max(threat.closing_variance, 0.0))
+            certain = self._needed(threat, surely, speed, age) / most
             frames = settings.urgent_frames if certain >= settings.urgent else settings.frames
             if threat.closing > speed + _ONCOMING:
                 frames += 1
@@ -198,21 +212,31 @@ class EmergencyBrake:
         if not self._braking:
             return
         if speed > _STANDING:
-            share = 0.0 if worst is None else self.needed(worst.free, worst.closing, speed, 0.0)
-            calm = seen and share < settings.release * self._vehicle.max_deceleration
+            calm = seen and (worst is None or self._resolved(worst, speed))
         else:
             calm = worst is None or worst.free > settings.hold
         self._calm = self._calm + dt if calm else 0.0
         if calm and self._calm >= settings.release_time:
             self._braking, self._last, self._calm = False, None, 0.0
 
-    def needed(self, free: float, closing: float, speed: float, age: float) -> float:
-        """Braking (m/s²) that keeps the vehicle (m/s) off an obstacle `free` m ahead, `age` s ago, closing (m/s).
+    def _resolved(self, threat: _Threat, speed: float) -> bool:
+        """Whether an obstacle that moves leaves enough room; what stands does only when it is out of the way."""
+        moves = speed - threat.closing > _MOVES
+        needed = self._needed(threat, threat.closing, speed, 0.0)
+        return moves and needed < self._settings.release * self._vehicle.max_deceleration
 
-        What comes towards the vehicle is met where it stands after the vehicle's own part of the way.
+    def _needed(self, threat: _Threat, closing: float, speed: float, age: float) -> float:
+        """Braking (m/s²) that keeps the vehicle (m/s) off a threat seen `age` s ago, closing at `closing` (m/s).
+
+        What comes towards the vehicle is met where it stands after the vehicle's own part of the way. What brakes is
+        taken to do so until it stands.
         """
         if closing <= 0.0 or speed <= 0.0:
             return 0.0
         own, late = min(closing, speed), self._vehicle.acceleration_delay + self._vehicle.acceleration_lag
-        room = (free - closing * age) * own / closing - self._settings.reserve - own * late
-        return 0.5 * own * own / max(room, 0.02)
+        free = threat.free - closing * age - self._settings.reserve
+        needed = 0.5 * own * own / max(free * own / closing - own * late, _TOUCHING)
+        if threat.slowing > _SLOWING and threat.speed > 0.0:
+            room = free + 0.5 * threat.speed**2 / threat.slowing - speed * late
+            needed = max(needed, 0.5 * speed * speed / max(room, _TOUCHING))
+        return needed

@@ -88,13 +88,13 @@ class Watchdog:
             self._jumps.append((self._time, dt))
         else:
             self._time += dt
+        missing = [self._missing(name, inputs.get(name, False)) for name in _INPUTS]
         found = [
+            *self._blind(inputs),
             *self._stamps(age),
-            *(finding for name in _INPUTS if (finding := self._missing(name, inputs.get(name, False)))),
+            *(finding for finding in missing if finding is not None),
             *self._odometry(ego, 0.0 if jumped else dt),
         ]
-        if self._came and not (inputs.get("objects") or inputs.get("obstacles")):
-            found.append(Finding(Caution.STOP, "neither detections nor obstacles come"))
         return max(found, key=lambda finding: (finding.caution, finding.blind), default=None)
 
     def is_jump(self, dt: float) -> bool:
@@ -118,6 +118,12 @@ class Watchdog:
         elif age < -settings.late:
             found.append(Finding(Caution.SLOW, f"the data is from {-age:.1f} s in the future"))
         return found
+
+    def _blind(self, inputs: dict[str, bool]) -> list[Finding]:
+        """Of both kinds of things that are missing at once: nothing is known of what is ahead."""
+        if not self._came or inputs.get("objects") or inputs.get("obstacles"):
+            return []
+        return [Finding(Caution.STOP, "neither detections nor obstacles come")]
 
     def _missing(self, name: str, here: bool) -> Finding | None:
         """Of an input that has come before."""
