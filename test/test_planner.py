@@ -144,7 +144,7 @@ def test_no_input_is_a_comfortable_stop() -> None:
         assert plan.decision.kind == DecisionKind.NO_INPUT
         assert plan.trajectory.speed[0] == pytest.approx(before.trajectory.speed[0], abs=1.0)
         assert plan.trajectory.speed[-1] == 0
-        assert plan.trajectory.acceleration.min() >= -PlannerSettings().comfort_stop - 1e-9
+        assert plan.trajectory.acceleration.min() >= -Vehicle().comfortable_deceleration - 1e-9
     far = plan_for(Objects.empty(), None, 5.0, route=Route(np.array([[0.0, 300.0], [100.0, 300.0]])))
     assert far.decision.kind == DecisionKind.NO_INPUT
     assert "300 m away" in far.decision.reason
@@ -205,7 +205,8 @@ def test_one_false_box_for_one_frame_changes_no_decision() -> None:
     planner = Planner()
     for k in range(20):
         ghost = boxes([(25.0, 0, 0.3, 0.3, 0, np.nan, np.nan)]) if k in (8, 13) else Boxes.empty()
-        plan = planner.step(k * STEP_NS, Objects.empty(), ghost, ego_at(k, 8.0))
+        T = pose_from_xy_yaw(0.8 * k, 0.0, 0.0)
+        plan = planner.step(k * STEP_NS, Objects.empty(), ghost, ego_at(k, 8.0, T=T))
         assert plan.decision.kind == DecisionKind.CRUISE
 
 
@@ -213,7 +214,7 @@ def test_one_missed_frame_changes_no_decision_and_a_box_close_ahead_counts_at_on
     planner, car = Planner(), objects_of(boxes([(14.0, 0, 4.0, 1.8, 0, 0, 0)], CAR))
     for k in range(20):
         seen = Objects.empty() if k in (8, 13) else car
-        T = pose_from_xy_yaw(0.0, 0.0, 0.0)
+        T = pose_from_xy_yaw(0.2 * k, 0.0, 0.0)
         plan = planner.step(k * STEP_NS, seen, None, ego_at(k, 2.0, T=T))
         assert plan.decision.kind == DecisionKind.STOP
         assert plan.decision.target_id == 12

@@ -20,7 +20,7 @@ from karp_perception.core.frames import (
     SensorFrame,
 )
 from karp_perception.core.objects import Objects
-from karp_perception.core.plans import Command, Decision, DecisionKind, Plan, Route, Trajectory
+from karp_perception.core.plans import Command, Decision, DecisionKind, Plan, Route, ScoredProposals, Trajectory
 from karp_perception.core.road import Lane, LightColor, Road, StopKind, StopLine
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.vehicle import Vehicle
@@ -50,6 +50,7 @@ __all__ = [
     "Plan",
     "Road",
     "Route",
+    "ScoredProposals",
     "SensorFrame",
     "Settings",
     "StopKind",

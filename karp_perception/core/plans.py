@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +87,28 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class ScoredProposals:
+    """P motions that were thought of at one moment, for drawings and logs; T points in `base_link` at its stamp.
+
+    Attributes:
+        names: (P,) such as "lane 80%".
+        time: (T,) s from the stamp. x, y: (P, T) m. yaw: (P, T) rad. speed: (P, T) m/s.
+        score: (P,) 0..1. terms: what each is made of, (P,) by name.
+        chosen: index of the one that was taken.
+    """
+
+    names: tuple[str, ...]
+    time: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    yaw: np.ndarray
+    speed: np.ndarray
+    score: np.ndarray
+    terms: Mapping[str, np.ndarray]
+    chosen: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The planner's output for one moment.
 
@@ -94,12 +117,14 @@ class Plan:
         trajectory: to be driven from then on.
         decision: what that amounts to, and why.
         notes: what the safety layer found or changed, each a sentence.
+        proposals: what it was chosen from; None where there was nothing to choose.
     """
 
     stamp_ns: int
     trajectory: Trajectory
     decision: Decision
     notes: tuple[str, ...] = ()
+    proposals: ScoredProposals | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp_ns", as_stamp("Plan.stamp_ns", self.stamp_ns))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from karp_perception.core import Decision, DecisionKind
 from karp_perception.core.settings import Settings, setting
-from karp_perception.planning.hazards import Hazard
+from karp_perception.planning.hazards import GOAL, Hazard
 from karp_perception.planning.trajectory import SpeedProfile, needed_deceleration
 
 _CAUTION = {
@@ -85,12 +86,12 @@ def describe(kind: DecisionKind, hazard: Hazard, speed: float, standing: float) 
 
 
 def choose(
-    profile: SpeedProfile, hazards: list[Hazard], last_target: int | None, limit: float, settings: DecisionSettings
+    profile: SpeedProfile, hazards: Sequence[Hazard], last_target: int | None, limit: float, settings: DecisionSettings
 ) -> tuple[Decision, Hazard | None]:
     """The decision that the planned motion amounts to, and the hazard behind it."""
     speed = float(profile.speed[0])
     holds = profile.held > settings.noticed
-    ended = np.array([bool(h.title) for h in hazards] + [False])[profile.cause]  # -1 takes the last one
+    ended = np.array([h.title == GOAL for h in hazards] + [False])[profile.cause]  # -1 takes the last one
     late = np.flatnonzero(holds & ended & (profile.time > settings.route_end))
     until = late[0] if len(late) else len(holds)  # what the end of the route does to the plan later is no news yet
     noticed = np.flatnonzero(holds[:until])
@@ -119,6 +120,21 @@ def choose(
     else:
         kind = DecisionKind.SLOW if slows else DecisionKind.FOLLOW
     return describe(kind, target, speed, settings.standing), target
+
+
+def keeping_off(thing: Hazard, profile: SpeedProfile) -> Decision:
+    """The decision to be slower than the road allows because of a thing that may come into the way."""
+    kind = DecisionKind.STOP if float(profile.speed[-1]) <= 0.0 else DecisionKind.SLOW
+    reason = f"{kind.value} for {thing.name}, {thing.gap:.1f} m, which may come into the path"
+    return Decision(kind, reason, thing.track_id, thing.gap)
+
+
+def passing(decision: Decision, in_the_way: Sequence[Hazard], side: str) -> Decision:
+    """The decision on a way beside the route's own, with whom it passes."""
+    passed = next((h for h in in_the_way if not h.title and not h.crossing), None)
+    if passed is None:
+        return decision
+    return replace(decision, reason=f"{decision.reason}; passing {passed.name} on the {side}")
 
 
 class DecisionFilter:

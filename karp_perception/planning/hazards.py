@@ -16,6 +16,9 @@ _CORE = 0.5
 """A time counts if it is no less likely than this share of the likeliest that a thing is in the way then: of the paths
 of a thing that surely crosses the first may be early and the last late, but not both are to be waited for."""
 
+GOAL = "the end of the route"
+"""Title of the hazard that stands there."""
+
 
 @dataclass(frozen=True)
 class HazardSettings(Settings):

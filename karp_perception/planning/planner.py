@@ -1,7 +1,11 @@
-"""The planner: objects, obstacles, own motion and a route become a trajectory and a decision with its reason."""
+"""The planner: objects, obstacles, own motion and a route become a trajectory and a decision with its reason.
+
+line -> surroundings -> ways -> proposals -> rollout -> scores -> decision -> safety layer
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,56 +15,68 @@ from karp_perception.core import (
     Decision,
     DecisionKind,
     EgoState,
-    MotionSource,
     Objects,
     Plan,
+    Road,
     Route,
-    Trajectory,
+    ScoredProposals,
     Vehicle,
 )
 from karp_perception.core.errors import InvalidInput
-from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.core.validation import as_stamp
 from karp_perception.planning.corridor import Approach, Corridor
-from karp_perception.planning.decision import DecisionFilter, DecisionSettings, choose, describe, is_emergency
+from karp_perception.planning.decision import (
+    DecisionFilter,
+    DecisionSettings,
+    choose,
+    describe,
+    is_emergency,
+    keeping_off,
+    passing,
+)
 from karp_perception.planning.hazard_memory import HazardMemory
-from karp_perception.planning.hazards import Hazard, HazardSettings, find_hazards
+from karp_perception.planning.hazards import GOAL, Hazard, HazardSettings, find_hazards
 from karp_perception.planning.idm import IdmSettings
-from karp_perception.planning.reference_line import ReferenceLine, nearest_distance, polyline_distance
+from karp_perception.planning.proposals import Proposal, ProposalSettings, Way, proposals
+from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.planning.road_ahead import RoadAhead, RoadAheadSettings
+from karp_perception.planning.rollout import Motions, roll_out
+from karp_perception.planning.route_line import RouteLine, RouteLineSettings
+from karp_perception.planning.safety import SafetyLayer, SafetySettings
+from karp_perception.planning.scoring import Scores, ScoringSettings, score
 from karp_perception.planning.surroundings import Surroundings
 from karp_perception.planning.trajectory import (
     MotionLimits,
     SpeedProfile,
     along_line,
     brake,
-    follow,
     needed_deceleration,
     speed_bound,
 )
+
+_FASTEST = 100.0  # m/s
 
 
 @dataclass(frozen=True)
 class PlannerSettings(Settings):
     """How the vehicle is to be driven."""
 
+    route: RouteLineSettings = nested(RouteLineSettings)
+    road: RoadAheadSettings = nested(RoadAheadSettings)
     idm: IdmSettings = nested(IdmSettings)
     hazards: HazardSettings = nested(HazardSettings)
     limits: MotionLimits = nested(MotionLimits)
+    proposals: ProposalSettings = nested(ProposalSettings)
+    scoring: ScoringSettings = nested(ScoringSettings)
     decision: DecisionSettings = nested(DecisionSettings)
+    safety: SafetySettings = nested(SafetySettings)
     speed_limit: float = setting(13.9, "where neither route nor map says", unit="m/s", low=0.0, high=70.0)
     lateral_margin: float = setting(0.25, "kept free on either side of the vehicle", unit="m", low=0.0, high=2.0)
-    comfort_stop: float = setting(2.0, "deceleration when nothing is known any more", unit="m/s2", low=0.1, high=6.0)
     harmless: float = setting(1.0, "where less is needed, a moment's wait is harmless", unit="m/s2", low=0.0, high=6.0)
-    farthest_route: float = setting(8.0, "a route farther away is not followed", unit="m", low=0.5, high=100.0)
-    return_time: float = setting(3.0, "for coming back to the route", unit="s", low=0.5, high=20.0)
+    return_time: float = setting(3.0, "for coming to another place on the road", unit="s", low=0.5, high=20.0)
     return_distance: float = setting(12.0, "and at least", unit="m", low=2.0, high=100.0)
-    arc_speed: float = setting(1.0, "below it, without a route, the path is straight", unit="m/s", low=0.1, high=10.0)
-    arc_turn: float = setting(0.8, "an arc goes straight on after turning so far", unit="rad", low=0.0, high=3.0)
-    arc_memory: float = setting(0.5, "time over which the arc's curvature is averaged", unit="s", low=0.0, high=5.0)
     longest_gap: float = setting(1.0, "after a longer gap in time nothing is remembered", unit="s", low=0.1, high=10.0)
-    crossing_before: float = setting(1.0, "time kept before something crosses", unit="s", low=0.0, high=5.0)
-    crossing_after: float = setting(0.5, "and after", unit="s", low=0.0, high=5.0)
 
 
 class Planner:
@@ -73,17 +89,24 @@ class Planner:
     def __init__(self, settings: PlannerSettings | None = None, vehicle: Vehicle | None = None) -> None:
         self.settings = settings or PlannerSettings()
         self.vehicle = vehicle or Vehicle()
-        self.reset()
+        self._line = RouteLine(self.settings.route, self.vehicle)
+        self._road = RoadAhead(self.settings.road, self.vehicle)
+        self.safety = SafetyLayer(self.settings.safety, self.vehicle)
+        self._forget()
 
     def reset(self) -> None:
         """Forgets everything about earlier frames."""
+        self._forget()
+        self.safety.reset()
+
+    def _forget(self) -> None:
         self._stamp_ns: int | None = None
         self._last: Plan | None = None
+        self._way: str | None = None
         self._memory = HazardMemory(self.settings.hazards)
         self._filter = DecisionFilter(self.settings.decision)
-        self._curvature = 0.0
-        self._route: Route | None = None
-        self._progress: float | None = None
+        self._line.reset()
+        self._road.reset()
         self._alarms = 0
         self._emergency = False
 
@@ -95,6 +118,8 @@ class Planner:
         ego: EgoState | None,
         route: Route | None = None,
         speed_limit: float | None = None,
+        road: Road | None = None,
+        now_ns: int | None = None,
     ) -> Plan:
         """Plans from one moment on.
 
@@ -106,6 +131,8 @@ class Planner:
             route: where to go; None follows the path the vehicle is on.
             speed_limit: m/s; the lowest of it, the route's and the settings' one holds (the settings' only where no
                 other is known).
+            road: lanes and stop lines in `odom`, with what lights show now; None where there is no map.
+            now_ns: on the clock of the stamp, later than it by what came before took; None: no later.
 
         Returns:
             the plan; without inputs, or with a route that cannot be followed, NO_INPUT and a comfortable stop.
@@ -121,9 +148,13 @@ class Planner:
                 raise InvalidInput(f"Planner.step {name}", "boxes in base_link", boxes.frame, "transform them first")
         dt = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) * 1e-9
         if dt < 0 or dt > self.settings.longest_gap:
-            self.reset()
+            self._forget()
             dt = 0.0
-        plan = self._plan(stamp_ns, dt, objects, obstacles, ego, route, speed_limit)
+        limits = [x for x in (speed_limit, route.speed_limit if route else None) if x is not None]
+        limit = min([*limits, _FASTEST]) if limits else self.settings.speed_limit
+        plan = self._plan(stamp_ns, dt, objects, obstacles, ego, route, limit, road)
+        now_ns = stamp_ns if now_ns is None else max(now_ns, stamp_ns)
+        plan = self.safety.checked(plan, objects, obstacles, ego, limit, now_ns, route)
         self._stamp_ns, self._last = stamp_ns, plan
         return plan
 
@@ -135,142 +166,151 @@ class Planner:
         obstacles: Boxes | None,
         ego: EgoState | None,
         route: Route | None,
-        speed_limit: float | None,
+        limit: float,
+        road: Road | None,
     ) -> Plan:
         settings = self.settings
         if ego is None:
             return self._without_input(stamp_ns, dt, None, "the vehicle's motion is not known")
         if objects is None and obstacles is None:
             return self._without_input(stamp_ns, dt, ego, "neither objects nor obstacles are known")
-        limit = min((x for x in (speed_limit, route.speed_limit if route else None) if x is not None), default=None)
-        limit = settings.speed_limit if limit is None else min(limit, 100.0)
-        speed = float(np.clip(ego.speed, 0.0, 100.0))
+        speed = float(np.clip(ego.speed, 0.0, _FASTEST))
         length = max(40.0, 1.5 * max(speed, limit) * settings.limits.horizon)
-        line = self._line(ego, route, length, dt)
+        line = self._line.along(route, ego, length) if route else self._line.straight_on(ego, length, dt)
         if isinstance(line, str):
             return self._without_input(stamp_ns, dt, ego, line)
-        approach = self._approach(line, speed) if route else Approach()
-        corridor = Corridor(line, self.vehicle, settings.lateral_margin, length, approach)
         around = Surroundings.of(objects or Objects.empty(), obstacles or Boxes.empty(), line, settings.hazards.around)
-        found = find_hazards(around, corridor, settings.hazards)
-        needed = [needed_deceleration(h.gap, speed - h.speed) for h in found]
-        urgent = [n > settings.comfort_stop and not h.guessed for h, n in zip(found, needed, strict=True)]
-        soon = [n > settings.harmless or h.speed != 0.0 for h, n in zip(found, needed, strict=True)]
-        found = [replace(h, firm=h.firm and s and not h.guessed) for h, s in zip(found, soon, strict=True)]
-        hazards = self._memory.filtered(found, urgent, ego, dt)
         started = self._started(dt)
-        bound = speed_bound(line, approach, speed, limit, settings.limits)
-        goal = self._goal(line)
-        ways = (line, bound, settings.idm, settings.limits)
-        leads = [h for h in hazards if not h.crossing] + goal
-        profile = follow(speed, started, leads, *ways)
-        crossing, met = [h for h in hazards if h.crossing], leads
-        for _ in range(2):  # yielding to one may bring the vehicle in the way of another
-            conflicts = [h for h in crossing if self._conflict(h, profile)]
-            if not conflicts:
-                break
-            crossing = [h for h in crossing if h not in conflicts]
-            met = met + [self._yielded(h) for h in conflicts]
-            profile = follow(speed, started, met, *ways)
-        return self._decided(stamp_ns, profile, met, line, approach, speed, started, limit)
+        self._road.look(road, route, self._line.progress, line, ego, around)
+        ways, doubtful = self._ways(line, around, ego, route is not None, speed, limit, dt)
+        options = proposals(
+            ways, speed, started, limit, self._last, self.vehicle, settings.proposals, settings.idm, settings.limits
+        )
+        motions = self._motions(options, ways, line, speed, started, ego)
+        things = around.things(doubtful, motions.pose.shape[1] - 1)
+        scores = score(
+            options, motions, things, self.vehicle, limit, self._road.raster, ego.T_odom_base, self._way,
+            settings.scoring,
+        )  # fmt: skip
+        plan = self._decided(stamp_ns, options, scores, ways, around, speed, started, limit)
+        chosen = scores.best
+        self._way = options[chosen].way_name
+        told = ScoredProposals(
+            tuple(option.name for option in options), motions.step * np.arange(motions.speed.shape[1]),
+            *np.moveaxis(motions.pose, -1, 0), motions.speed, scores.total, scores.terms, chosen,
+        )  # fmt: skip
+        return replace(plan, proposals=told)
+
+    def _ways(
+        self,
+        line: ReferenceLine,
+        around: Surroundings,
+        ego: EgoState,
+        on_route: bool,
+        speed: float,
+        limit: float,
+        dt: float,
+    ) -> tuple[list[Way], frozenset[tuple[int | None, tuple[float, float]]]]:
+        """The route itself first, then places beside it; and the hazards of the first that are not believed yet."""
+        settings = self.settings
+        offset = float(line.project(np.zeros((1, 2)))[1][0]) if on_route else 0.0
+        slope = float(np.clip(np.tan(-line.at(np.zeros(1))[1][0]), -1.0, 1.0)) if on_route else 0.0
+        stops = [*self._goal(line), *self._road.stops]
+        ways: list[Way] = []
+        doubtful: frozenset[tuple[int | None, tuple[float, float]]] = frozenset()
+        for name, target in self._road.places(settings.proposals):
+            reach = max(settings.return_distance, settings.return_time * speed, 4 * abs(offset - target))
+            approach = Approach(offset, slope, reach, target)
+            corridor = Corridor(line, self.vehicle, settings.lateral_margin, float(line.distance[-1]), approach)
+            hazards = find_hazards(around, corridor, settings.hazards)
+            if not ways:
+                seen, hazards = hazards, self._believed(hazards, speed, ego, dt)
+                known = {(h.track_id, h.place) for h in hazards}
+                doubtful = frozenset((h.track_id, h.place) for h in seen) - known
+            bound = speed_bound(line, approach, speed, limit, settings.limits)
+            ways.append(Way(name, corridor, bound, [*hazards, *stops]))
+        return ways, doubtful
+
+    def _believed(self, found: Sequence[Hazard], speed: float, ego: EgoState, dt: float) -> list[Hazard]:
+        """The hazards that were seen often enough, or that leave no time to wait; and those just lost from sight."""
+        needed = [needed_deceleration(h.gap, speed - h.speed) for h in found]
+        comfortable = self.vehicle.comfortable_deceleration
+        urgent = [n > comfortable and not h.guessed for h, n in zip(found, needed, strict=True)]
+        soon = [n > self.settings.harmless or h.speed != 0.0 for h, n in zip(found, needed, strict=True)]
+        firm = [replace(h, firm=h.firm and s and not h.guessed) for h, s in zip(found, soon, strict=True)]
+        return self._memory.filtered(firm, urgent, ego, dt)
+
+    def _motions(
+        self, options: Sequence[Proposal], ways: Sequence[Way], line: ReferenceLine, speed: float, started: float,
+        ego: EgoState,
+    ) -> Motions:  # fmt: skip
+        """What would come of the proposals."""
+        count = round(self.settings.scoring.horizon / self.settings.limits.step) + 1
+        return roll_out(
+            line,
+            np.array([way.corridor.approach.offset_at(line.distance)[0] for way in ways]),
+            np.array([option.way for option in options]),
+            np.array([option.profile.speed for option in options]),
+            np.array([option.profile.acceleration for option in options]),
+            count,
+            self.settings.limits.step,
+            speed,
+            started,
+            ego.yaw_rate,
+            self.vehicle,
+        )
 
     def _decided(
         self,
         stamp_ns: int,
-        profile: SpeedProfile,
-        hazards: list[Hazard],
-        line: ReferenceLine,
-        approach: Approach,
+        options: Sequence[Proposal],
+        scores: Scores,
+        ways: Sequence[Way],
+        around: Surroundings,
         speed: float,
         started: float,
         limit: float,
     ) -> Plan:
         """Emergency or not, the decision in words, and the trajectory."""
         settings = self.settings.decision
-        alarming = [h for h in hazards if not h.title and is_emergency(h, speed, settings)]
+        chosen = options[scores.best]
+        way = ways[chosen.way]
+        hazards = [h for h in chosen.hazards if not h.title]
+        self._watch(hazards, speed)
+        last = self._last.decision.target_id if self._last else None
+        profile, target = chosen.profile, None
+        if self._emergency and hazards:
+            target = max(hazards, key=lambda h: needed_deceleration(h.gap, speed - h.speed))
+            decision = describe(DecisionKind.EMERGENCY_STOP, target, speed, settings.standing)
+            limits = self.settings.limits
+            profile = brake(speed, started, self.vehicle.max_deceleration, limits.emergency_jerk, limits)
+        else:
+            decision, target = choose(profile, chosen.hazards, last, limit, settings)
+            culprit = _culprit(int(scores.culprit[0]), around, ways[0].hazards, self.vehicle.front)
+            if chosen.share < 1.0 and target is None and culprit is not None:
+                decision, target = keeping_off(culprit, profile), culprit
+            elif chosen.way != 0:
+                decision = passing(decision, ways[0].hazards, way.name)
+        decision = self._filter.filtered(decision, target, speed)
+        corridor = way.corridor
+        return Plan(stamp_ns, along_line(profile, corridor.line, corridor.approach, self.vehicle), decision)
+
+    def _watch(self, hazards: Sequence[Hazard], speed: float) -> None:
+        """Begins and ends emergencies: several frames must agree, and it lasts until little braking is needed."""
+        settings = self.settings.decision
+        alarming = any(is_emergency(h, speed, settings) for h in hazards)
         self._alarms = self._alarms + 1 if alarming else 0
         if self._emergency:
             worst = max((needed_deceleration(h.gap, speed - h.speed) for h in hazards), default=0.0)
             self._emergency = speed > 0.1 and worst > settings.emergency_release
         if self._alarms >= settings.emergency_frames:
             self._emergency = True
-        if self._emergency:
-            target = max(hazards, key=lambda h: needed_deceleration(h.gap, speed - h.speed))
-            decision = describe(DecisionKind.EMERGENCY_STOP, target, speed, settings.standing)
-            limits = self.settings.limits
-            profile = brake(speed, started, self.vehicle.max_deceleration, limits.emergency_jerk, limits)
-        else:
-            last = self._last.decision.target_id if self._last else None
-            decision, target = choose(profile, hazards, last, limit, settings)
-        decision = self._filter.filtered(decision, target, speed)
-        return Plan(stamp_ns, along_line(profile, line, approach, self.vehicle), decision)
-
-    def _line(self, ego: EgoState, route: Route | None, length: float, dt: float) -> ReferenceLine | str:
-        """The line to follow in `base_link`, or why there is none."""
-        behind = self.vehicle.rear + 10.0
-        if route is None:
-            return self._arc(ego, behind, length, dt)
-        if route is not self._route:
-            self._route, self._progress = route, None
-        points = np.column_stack([route.points, np.full(len(route.points), ego.T_odom_base[2, 3])])
-        points = transform_points(invert_pose(ego.T_odom_base), points)[:, :2]
-        if np.abs(points).max() > 1e7:
-            return "the route has points more than 10,000 km away"
-        along = polyline_distance(points)
-        origin, away = nearest_distance(points, along, self._progress)
-        if away > self.settings.farthest_route:
-            return f"the route is {away:.0f} m away"
-        line = ReferenceLine.from_polyline(points, origin, behind, length)
-        if np.cos(line.at(np.zeros(1))[1][0]) < 0.2:
-            return "the route leads another way than the vehicle points"
-        self._progress = origin
-        return line
-
-    def _arc(self, ego: EgoState, behind: float, length: float, dt: float) -> ReferenceLine:
-        """The path the vehicle is on: an arc as it turns now, straight when it hardly moves."""
-        settings, vehicle = self.settings, self.vehicle
-        speed = ego.speed
-        known = ego.source != MotionSource.NONE and speed >= settings.arc_speed
-        curvature = float(np.clip(ego.yaw_rate, -3.0, 3.0)) / max(speed, settings.arc_speed) if known else 0.0
-        most = np.tan(vehicle.max_steering_angle) / vehicle.wheelbase
-        curvature = float(np.clip(curvature, -most, most))
-        first = self._stamp_ns is None
-        share = 1.0 if first or settings.arc_memory == 0 else 1 - np.exp(-dt / settings.arc_memory)
-        self._curvature += share * (curvature - self._curvature)
-        return ReferenceLine.arc(self._curvature, behind, length, settings.arc_turn)
-
-    def _approach(self, line: ReferenceLine, speed: float) -> Approach:
-        """The way from where the vehicle is and points back to the line."""
-        offset = float(line.project(np.zeros((1, 2)))[1][0])
-        slope = float(np.clip(np.tan(-line.at(np.zeros(1))[1][0]), -1.0, 1.0))
-        length = max(self.settings.return_distance, self.settings.return_time * speed, 4 * abs(offset))
-        return Approach(offset, slope, length)
 
     def _goal(self, line: ReferenceLine) -> list[Hazard]:
         """The end of the route as something to stop for; the gap is such that the vehicle's origin gets there."""
         if not np.isfinite(line.end):
             return []
-        return [Hazard(max(line.end, 0.0) + self.settings.idm.min_gap, 0.0, None, -1, title="the end of the route")]
-
-    def _conflict(self, hazard: Hazard, profile: SpeedProfile) -> bool:
-        """Whether the vehicle would be where the hazard crosses, at about the time when it does.
-
-        Who was yielded to a moment ago is given twice the time, so as not to hesitate at the edge of it.
-        """
-        settings, vehicle = self.settings, self.vehicle
-        last = self._last.decision if self._last else None
-        patient = last is not None and last.kind == DecisionKind.YIELD and last.target_id == hazard.track_id
-        share = 2.0 if patient else 1.0
-        begin, end = hazard.occupied
-        begin, end = begin - share * settings.crossing_before, end + share * settings.crossing_after
-        when = (profile.time >= begin) & (profile.time <= end)
-        reached = profile.distance >= hazard.gap - settings.idm.min_gap
-        passed = profile.distance - vehicle.front - vehicle.rear > hazard.far
-        return bool((when & reached & ~passed).any())
-
-    def _yielded(self, hazard: Hazard) -> Hazard:
-        begin, end = hazard.occupied
-        return replace(hazard, occupied=(begin, end + self.settings.crossing_after))
+        return [Hazard(max(line.end, 0.0) + self.settings.idm.min_gap, 0.0, None, -1, title=GOAL)]
 
     def _started(self, dt: float) -> float:
         """The acceleration until now by the last plan, m/s²; each of a plan's values holds for a step."""
@@ -282,17 +322,33 @@ class Planner:
 
     def _without_input(self, stamp_ns: int, dt: float, ego: EgoState | None, why: str) -> Plan:
         """A comfortable stop, straight ahead or as the vehicle turns: where it was going is all there is to go by."""
-        settings = self.settings
-        speed, started, last = 0.0, self._started(dt), self._last
+        settings, last = self.settings, self._last
+        speed, started = 0.0, self._started(dt)
         if ego is not None:
-            speed = float(np.clip(ego.speed, 0.0, 100.0))
-            line = self._arc(ego, self.vehicle.rear + 10.0, 100.0, dt)
-        else:
-            line = ReferenceLine.arc(self._curvature, 1.0, 100.0, settings.arc_turn)
-            if last is not None and len(last.trajectory):
-                speed = float(np.interp(dt, last.trajectory.time, last.trajectory.speed))
-        profile = brake(speed, started, settings.comfort_stop, settings.limits.jerk, settings.limits)
-        self._alarms, self._emergency = 0, False
-        trajectory: Trajectory = along_line(profile, line, Approach(), self.vehicle)
+            speed = float(np.clip(ego.speed, 0.0, _FASTEST))
+        elif last is not None and len(last.trajectory):
+            speed = float(np.interp(dt, last.trajectory.time, last.trajectory.speed))
+        line = self._line.straight_on(ego, 100.0, dt)
+        deceleration = self.vehicle.comfortable_deceleration
+        profile: SpeedProfile = brake(speed, started, deceleration, settings.limits.jerk, settings.limits)
+        self._alarms, self._emergency, self._way = 0, False, None
+        trajectory = along_line(profile, line, Approach(), self.vehicle)
         decision = Decision(DecisionKind.NO_INPUT, f"NO_INPUT: {why}; stopping")
         return Plan(stamp_ns, trajectory, self._filter.filtered(decision, None, speed))
+
+
+def _culprit(thing: int, around: Surroundings, hazards: Sequence[Hazard], front: float) -> Hazard | None:
+    """What the way along the route would touch or come near to: one of its hazards, or one that it may become."""
+    if thing < 0:
+        return None
+    lone = np.flatnonzero(around.owner < 0)
+    if thing >= len(around.row):
+        part = lone[thing - len(around.row)]
+        place = (float(around.parts.center[part, 0]), float(around.parts.center[part, 1]))
+        found = [h for h in hazards if h.track_id is None and h.place == place]
+        return found[0] if found else Hazard(max(float(around.part_s[part].min()) - front, 0.0), 0.0, None, -1)
+    row = around.row[thing]
+    track_id, label = int(around.objects.track_id[row]), int(around.objects.boxes.label[row])
+    found = [h for h in hazards if h.track_id == track_id]
+    gap = max(float(around.box_s[row].min()) - front, 0.0)
+    return found[0] if found else Hazard(gap, float(around.along[row]), track_id, label)

@@ -11,6 +11,7 @@ import numpy as np
 
 from karp_perception.core import Boxes, Objects
 from karp_perception.core.settings import Settings, nested, setting
+from karp_perception.planning.collision import Things
 from karp_perception.planning.reference_line import ReferenceLine
 from karp_perception.tracking.association import whole_pairs
 from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
@@ -21,6 +22,7 @@ _SAME = 0.3
 _PIECES = 8
 """Into how many pieces the edge of a footprint is cut, so that it may bend in line coordinates."""
 _FASTEST = 100.0  # m/s
+_MARGIN, _MARGIN_SHARE, _MOST_MARGIN = 0.1, 0.5, 0.3  # m, of a position's deviation, m: around what may be touched
 _FARTHEST = 1e4  # m, of predicted paths
 
 
@@ -115,6 +117,67 @@ class Surroundings:
             objects, row, parts, owner, measured, box_s, box_d, part_s, part_d, **motion, **paths,
             probability=np.maximum(objects.predicted_probability, 0.0), step=objects.prediction_step,
         )  # fmt: skip
+
+    def things(self, doubtful: frozenset[tuple[int | None, tuple[float, float]]], times: int) -> Things:
+        """What the vehicle could touch: objects on their predicted paths, and nobody's parts, which stand.
+
+        What was measured of an object moves with it; of one without a class it is all there is of it. Things that do
+        not surely move stand. The margins grow with what is not known of a position.
+
+        Args:
+            doubtful: (track id, place) of hazards that were not seen often enough to be believed, see `Hazard`.
+            times: moments ahead that are asked for; paths that end before stay where they end.
+        """
+        boxes, covariance = self.objects.boxes, self.objects.covariance
+        whole = self.row[(boxes.label[self.row] >= 0) | ~self.measured[self.row]]
+        known = np.zeros(len(boxes), bool)
+        known[self.row] = True
+        owned = np.flatnonzero((self.owner >= 0) & known[np.maximum(self.owner, 0)]) if len(boxes) else np.zeros(0, int)
+        lone = np.flatnonzero(self.owner < 0)
+        number = np.full(len(boxes), -1)
+        number[self.row] = np.arange(len(self.row))
+        n, m = len(self.row), len(self.row) + len(lone)
+        rows = [
+            _rectangles(boxes, whole, number[whole], covariance),
+            _rectangles(self.parts, owned, number[self.owner[owned]], None),
+            _rectangles(self.parts, lone, n + np.arange(len(lone)), None),
+        ]
+        box = np.concatenate([row[0] for row in rows])
+        start = np.concatenate([_states(boxes, self.row), _states(self.parts, lone)])
+        ways = max(1, self.probability.shape[1])
+        paths = np.repeat(np.repeat(start[:, None, None], ways, axis=1), times, axis=2)
+        probability = np.zeros((m, ways))
+        probability[:, 0] = 1.0
+        moving = (self.along[self.row] != 0.0) | self.moves_across[self.row]
+        moving &= self.probability[self.row].sum(axis=1) > 0.0
+        here = np.flatnonzero(moving)
+        if len(here) and (count := min(times, self.objects.predicted.shape[2])):
+            predicted = np.clip(self.objects.predicted[self.row[here], :, :count], -_FARTHEST, _FARTHEST)
+            paths[here, :, :count], paths[here, :, count:] = predicted, predicted[:, :, -1:]
+            probability[here] = self.probability[self.row[here]]
+        sure = [(int(self.objects.track_id[i]), _place(boxes, i)) not in doubtful for i in self.row]
+        sure += [(None, _place(self.parts, k)) not in doubtful for k in lone]
+        return Things(box, np.concatenate([row[1] for row in rows]), start, paths, probability, np.array(sure, bool))
+
+
+def _rectangles(
+    boxes: Boxes, rows: np.ndarray, thing: np.ndarray, covariance: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R, 5) middles, headings and half extents with margins of some boxes, and the things they belong to."""
+    unknown = (
+        np.zeros(len(rows)) if covariance is None else np.sqrt(np.maximum(covariance[rows, :2, :2].trace(0, 1, 2), 0))
+    )
+    margin = np.minimum(_MARGIN + _MARGIN_SHARE * unknown, _MOST_MARGIN)[:, None]
+    return np.column_stack([_states(boxes, rows), 0.5 * boxes.size[rows, :2] + margin]), thing
+
+
+def _states(boxes: Boxes, rows: np.ndarray) -> np.ndarray:
+    """(R, 3) x, y, yaw."""
+    return np.column_stack([boxes.center[rows, :2], boxes.yaw[rows]])
+
+
+def _place(boxes: Boxes, row: int) -> tuple[float, float]:
+    return float(boxes.center[row, 0]), float(boxes.center[row, 1])
 
 
 def outlines(boxes: Boxes, line: ReferenceLine) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,254 @@
+"""What the map says of the way ahead: where there is room, where one stops, and for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from karp_perception.core import EgoState, LightColor, ObjectClass, Road, Route, StopKind, Vehicle
+from karp_perception.core.geometry import invert_pose, wrap_angle
+from karp_perception.core.settings import Settings, setting
+from karp_perception.planning.hazards import Hazard
+from karp_perception.planning.proposals import LANE, ProposalSettings
+from karp_perception.planning.reference_line import ReferenceLine, polyline_distance
+from karp_perception.planning.road_raster import RoadRaster
+from karp_perception.planning.route_lanes import RouteLanes, StopAhead
+from karp_perception.planning.surroundings import Surroundings
+from karp_perception.planning.trajectory import needed_deceleration
+
+_OVER_LINE = 1.0  # m: whose front is farther beyond a stop line has passed it
+_STANDS = 0.3  # m/s
+_AT_LINE = 3.0  # m before a line within which one has stopped at it
+_BESIDE_WAY = 2.0  # m from the middle of a way that goes first, within which who moves along it is on it
+_ASLANT = 0.7  # rad
+_LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
+_KERB = 0.5  # m beyond the kerb within which somebody who walks onto a crossing counts
+_BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
+_BEYOND = 35.0  # m beyond a stop line within which the ways meet
+_PEOPLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
+
+
+@dataclass(frozen=True)
+class RoadAheadSettings(Settings):
+    """How the map is heeded."""
+
+    lights: bool = setting(True, "stop at red lights, and at yellow ones where that is comfortable")
+    signs: bool = setting(True, "stop at stop signs")
+    right_of_way: bool = setting(True, "let traffic pass that goes first, and people on crossings")
+    yellow: float = setting(3.0, "braking up to which a yellow light is stopped for", unit="m/s2", low=0.5, high=8.0)
+    sight: float = setting(8.0, "how soon who goes first has to come to be waited for", unit="s", low=1.0, high=20.0)
+    room_ahead: float = setting(4.0, "time ahead over which a place must be free to drive at", unit="s", low=1.0)
+    least_room_ahead: float = setting(25.0, "and at least", unit="m", low=5.0, high=200.0)
+
+
+class RoadAhead:
+    """Asks the map, and keeps what is made of it as long as it stays the same."""
+
+    def __init__(self, settings: RoadAheadSettings, vehicle: Vehicle) -> None:
+        self.settings, self.vehicle = settings, vehicle
+        self.raster: RoadRaster | None = None
+        """Of the road's lanes; None where there is no map."""
+        self._lanes: RouteLanes | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything about earlier moments but the map."""
+        self._passing: set[int] = set()
+        self._stood: set[int] = set()
+        self._places: list[tuple[str, float]] = []
+        self._stops: list[Hazard] = []
+
+    def look(
+        self,
+        road: Road | None,
+        route: Route | None,
+        origin: float,
+        line: ReferenceLine,
+        ego: EgoState,
+        around: Surroundings,
+    ) -> None:
+        """At this moment.
+
+        Args:
+            road: the map, in `odom`; None for none.
+            route: that the line follows; None for none, then the map tells only where one may drive.
+            origin: m along the route where the line's distance is 0.
+            line: in `base_link`.
+        """
+        self._places, self._stops = [], []
+        if road is None or not road.lanes:
+            self.raster = self._lanes = None
+            return
+        if self._lanes is None or self._lanes.road.lanes is not road.lanes:
+            self.raster = RoadRaster(road.lanes)
+        if route is None:
+            self._lanes = None
+            return
+        self._lanes = RouteLanes.of(route, road, self._lanes)
+        self._places = list(self._found_places(line, origin, ego))
+        stops = self._lanes.stops_ahead(line, road, origin, ego.T_odom_base)
+        self._stops = [hazard for stop in stops for hazard in self._demands(stop, line, ego, around)]
+
+    def places(self, settings: ProposalSettings) -> Sequence[tuple[str, float]]:
+        """Names of places sideways and their offsets from the line, m to the left; the line itself first."""
+        if self._lanes is None:
+            aside = settings.unmapped_offset
+            return [(LANE, 0.0), ("left", aside), ("right", -aside)] if aside > 0.0 else [(LANE, 0.0)]
+        within = [(n, float(np.clip(d, -settings.offset, settings.offset))) for n, d in self._places if " " not in n]
+        changes = [(n, d) for n, d in self._places if " " in n and settings.lane_changes]
+        return [(LANE, 0.0), *[(n, d) for n, d in within if abs(d) >= _LEAST_SIDE], *changes]
+
+    @property
+    def stops(self) -> Sequence[Hazard]:
+        """What one has to stop for at a line."""
+        return self._stops
+
+    def _found_places(self, line: ReferenceLine, origin: float, ego: EgoState) -> Iterator[tuple[str, float]]:
+        """How far to either side the vehicle may drive within its lane, and the lanes beside it."""
+        assert self._lanes is not None
+        ahead = max(self.settings.least_room_ahead, self.settings.room_ahead * ego.speed)
+        lanes = self._lanes.along(line, origin, ego.T_odom_base)
+        near = (lanes.distance >= -self.vehicle.rear) & (lanes.distance <= ahead)
+        half = 0.5 * self.vehicle.width
+        for side, room, sign in (("left", lanes.left, 1.0), ("right", lanes.right, -1.0)):
+            if near.any() and np.isfinite(room[near]).all():
+                yield side, sign * max(float(room[near].min()) - half, 0.0)
+        for lane in lanes.beside:
+            here = (lane.distance >= 0.0) & (lane.distance <= ahead)
+            if here.any() and lane.distance[0] <= 5.0 and lane.distance[-1] >= ahead:
+                yield f"{lane.side} lane", float(np.median(lane.offset[here]))
+
+    def _demands(self, ahead: StopAhead, line: ReferenceLine, ego: EgoState, around: Surroundings) -> Iterator[Hazard]:
+        """What a stop line asks for now."""
+        settings, stop = self.settings, ahead.stop
+        gap = ahead.distance - self.vehicle.front
+        if gap < -_OVER_LINE:
+            self._passing.discard(stop.number)
+            return
+        before = max(gap, 0.0)
+        if stop.kind is StopKind.LIGHT:
+            if settings.lights and self._light_stops(stop.number, stop.color, before, ego.speed):
+                yield Hazard(before, 0.0, None, -1, title=f"the {stop.color.value if stop.color else ''} light")
+            return
+        if stop.kind is StopKind.STOP and settings.signs and not self._has_stood(stop.number, before, ego.speed):
+            yield Hazard(before, 0.0, None, -1, title="the stop sign")
+            return
+        if not settings.right_of_way:
+            return
+        if stop.kind is StopKind.CROSSING:
+            yield from self._people(ahead, before, line, ego, around)
+        else:
+            yield from self._goes_first(ahead, before, line, ego, around)
+
+    def _light_stops(self, number: int, color: LightColor | None, gap: float, speed: float) -> bool:
+        """Whether a light stops the vehicle. Who was too near when it turned yellow goes through."""
+        if color is LightColor.GREEN or color is None:
+            self._passing.discard(number)
+            return False
+        if color is LightColor.YELLOW and needed_deceleration(gap, speed) > self.settings.yellow:
+            self._passing.add(number)
+        return number not in self._passing
+
+    def _has_stood(self, number: int, gap: float, speed: float) -> bool:
+        if gap < _AT_LINE and speed < _STANDS:
+            self._stood.add(number)
+        return number in self._stood
+
+    def _goes_first(
+        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings
+    ) -> Iterator[Hazard]:
+        """Those on ways that go first, while they may be where the ways meet."""
+        boxes = around.objects.boxes
+        fast = np.flatnonzero(np.hypot(boxes.velocity[:, 0], boxes.velocity[:, 1]) > _STANDS)
+        if not len(fast):
+            return
+        T = invert_pose(ego.T_odom_base)
+        for way in ahead.stop.first:
+            points = way @ T[:2, :2].T + T[:2, 3]
+            meet = _meeting(points, line, ahead.distance, self.vehicle.width)
+            if meet is None:
+                continue
+            along = polyline_distance(points)
+            for i in fast:
+                position = _along(points, along, boxes.center[i, :2], boxes.velocity[i])
+                if position is None:
+                    continue
+                speed = float(np.hypot(*boxes.velocity[i]))
+                half = 0.5 * float(boxes.size[i, 0])
+                arrives, leaves = (meet.begin - position - half) / speed, (meet.end - position + half) / speed
+                if leaves < 0.0 or arrives > self.settings.sight:
+                    continue
+                side = "left" if around.across[i] < 0 else "right"
+                yield Hazard(
+                    gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (max(arrives, 0.0), leaves),
+                    max(meet.far - self.vehicle.front, gap), (float(boxes.center[i, 0]), float(boxes.center[i, 1])),
+                )  # fmt: skip
+
+    def _people(
+        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings
+    ) -> Iterator[Hazard]:
+        """Those who walk on a crossing, or onto it."""
+        T = invert_pose(ego.T_odom_base)
+        start, end = (ahead.stop.first[0] @ T[:2, :2].T + T[:2, 3])[[0, -1]]
+        width = float(np.hypot(*(end - start)))
+        unit = (end - start) / max(width, 1e-6)
+        boxes = around.objects.boxes
+        s, d = line.project(np.stack([start, end]))
+        for i in np.flatnonzero(np.isin(boxes.label, _PEOPLE)):
+            offset, velocity = boxes.center[i, :2] - start, boxes.velocity[i]
+            along, beside = float(offset @ unit), float(unit[0] * offset[1] - unit[1] * offset[0])
+            walks = float(velocity @ unit)
+            if abs(beside) > _BESIDE_CROSSING or abs(walks) < _STANDS or not -_KERB < along < width + _KERB:
+                continue
+            # Where along the crossing the vehicle's way lies, and when they are off it.
+            share = d[0] / (d[0] - d[1]) if d[0] * d[1] < 0 else 0.5
+            middle, half = share * width, 0.5 * self.vehicle.width + 0.5
+            leaves = ((middle + np.sign(walks) * half) - along) / walks
+            if leaves < 0.0:
+                continue
+            arrives = max(((middle - np.sign(walks) * half) - along) / walks, 0.0)
+            side = "left" if around.across[i] < 0 else "right"
+            far = max(float(s.mean()) + 0.5 * _BESIDE_CROSSING - self.vehicle.front, gap)
+            yield Hazard(
+                gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (arrives, leaves), far,
+                (float(boxes.center[i, 0]), float(boxes.center[i, 1])),
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """Where a way meets the line: from `begin` to `end` m along the way; `far` m along the line where that ends."""
+
+    begin: float
+    end: float
+    far: float
+
+
+def _meeting(way: np.ndarray, line: ReferenceLine, stop: float, width: float) -> _Meeting | None:
+    """Where a way (N, 2) comes within the vehicle's width of the line beyond a stop line; None where it does not."""
+    along = polyline_distance(way)
+    at = np.arange(0.0, along[-1] + 0.5, 1.0)
+    points = np.column_stack([np.interp(at, along, way[:, k]) for k in (0, 1)])
+    s, d = line.project(points)
+    there = (np.abs(d) < 0.5 * width + _BESIDE_WAY) & (s > stop - 1.0) & (s < stop + _BEYOND)
+    if not there.any():
+        return None
+    rows = np.flatnonzero(there)
+    return _Meeting(float(at[rows[0]]), float(at[rows[-1]]), float(s[rows].max()))
+
+
+def _along(way: np.ndarray, along: np.ndarray, point: np.ndarray, velocity: np.ndarray) -> float | None:
+    """m along a way of who is on it and moves along it; None for others."""
+    step = np.diff(way, axis=0)
+    length = np.diff(along)
+    unit = step / length[:, None]
+    offset = point - way[:-1]
+    ahead = np.clip(np.einsum("ni,ni->n", offset, unit), 0.0, length)
+    away = np.hypot(*(offset - ahead[:, None] * unit).T)
+    best = int(away.argmin())
+    turn = np.arctan2(velocity[1], velocity[0]) - np.arctan2(unit[best, 1], unit[best, 0])
+    if away[best] > _BESIDE_WAY or abs(float(wrap_angle(turn))) > _ASLANT:
+        return None
+    return float(along[best] + ahead[best])
