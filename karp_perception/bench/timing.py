@@ -1,0 +1,28 @@
+"""Percentiles, jitter and throughput of times that were measured frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+PERCENTILES = (50, 95, 99)
+
+
+def summary(times_ms: Sequence[float]) -> dict[str, float]:
+    """`p50`, `p95`, `p99`, `min`, `max`, `mean` and `jitter` (mean change from one frame to the next), all in ms."""
+    times = np.asarray(times_ms, np.float64)
+    found = {f"p{p}": value for p, value in zip(PERCENTILES, np.percentile(times, PERCENTILES), strict=True)}
+    jitter = np.abs(np.diff(times)).mean() if len(times) > 1 else 0.0
+    found |= {"min": times.min(), "max": times.max(), "mean": times.mean(), "jitter": jitter}
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def stage_summary(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """`summary` of each stage, in the order of the first row."""
+    return {stage: summary([row[stage] for row in rows]) for stage in rows[0]}
+
+
+def with_rest(stages: Mapping[str, float], total_ms: float) -> dict[str, float]:
+    """The stages of one frame, `other` (what lies between them: copies, waiting, Python) and `total`."""
+    return {**stages, "other": max(0.0, total_ms - sum(stages.values())), "total": total_ms}
