@@ -25,6 +25,8 @@ from karp_perception.core import (
 )
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import Detector, DetectorSettings
+from karp_perception.detection.lifted_detector import LiftedDetector, is_image_model
+from karp_perception.detection.lifting.lifter import LiftSettings
 from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
 from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.planning.control import ControlSettings
@@ -45,6 +47,7 @@ class PipelineSettings(Settings):
     sensing: SensingSettings = nested(SensingSettings)
     odometry: LidarOdometrySettings = nested(LidarOdometrySettings)
     detector: DetectorSettings = nested(DetectorSettings)
+    lifting: LiftSettings = nested(LiftSettings)
     obstacles: ObstacleSettings = nested(ObstacleSettings)
     tracker: TrackerSettings = nested(TrackerSettings)
     planner: PlannerSettings = nested(PlannerSettings)
@@ -127,17 +130,21 @@ class Detecting(Protocol):
         """Get everything slow over with before the first frame."""
 
 
-def make_detector(settings: DetectorSettings) -> Detector:
-    """The network with all cores but one: the geometric channel and the odometry run beside it."""
+def make_detector(settings: DetectorSettings, lifting: LiftSettings = LiftSettings()) -> Detector | LiftedDetector:
+    """The network with all cores but one: the geometric channel and the odometry run beside it.
+
+    A model in an ONNX file is one of somebody else's for images, whose answers are lifted.
+    """
     beside = max(1, BackendOptions(settings.threads).thread_count - 1)
-    return Detector(replace(settings, threads=settings.threads or beside))
+    settings = replace(settings, threads=settings.threads or beside)
+    return LiftedDetector(settings, lifting) if is_image_model(settings.model) else Detector(settings)
 
 
 class Perceiver:
     """SensorFrame -> Perception: the network beside the geometric channel and the lidar odometry."""
 
     def __init__(self, settings: PipelineSettings = PipelineSettings(), detector: Detecting | None = None) -> None:
-        self.detector: Detecting = detector or make_detector(settings.detector)
+        self.detector: Detecting = detector or make_detector(settings.detector, settings.lifting)
         self.obstacles = ObstacleDetector(settings.obstacles, settings.vehicle)
         self.odometry = LidarOdometry(settings.odometry) if settings.odometry.enabled else None
         self._odometry_came = False

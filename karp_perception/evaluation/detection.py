@@ -21,6 +21,7 @@ import numpy as np
 from karp_perception.core import Boxes, CameraFrame, ConfigurationError, SensorFrame
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import NO_MODEL, Detector, DetectorSettings
+from karp_perception.detection.lifted_detector import LiftedDetector, is_image_model
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.preprocessing import has_lidar
 from karp_perception.evaluation.camera_view import seen_by
@@ -111,7 +112,7 @@ class DetectedFrame:
         return points > 0 if points.any() else np.ones(len(points), bool)
 
 
-def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
+def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector | LiftedDetector:
     """The detector as users have it, but for its threshold: every query that is sure of anything may answer.
 
     Args:
@@ -122,6 +123,10 @@ def open_detector(settings: DetectorSettings, cameras: int = 0) -> Detector:
     """
     if settings.model == NO_MODEL:
         raise ConfigurationError("evaluation of model 'none': there is nothing to evaluate; name a model or a file")
+    if is_image_model(settings.model):
+        slots = settings.cameras or max(1, min(cameras, 16))
+        most = CVPR_2019.max_boxes
+        return LiftedDetector(replace(settings, cameras=slots, score_threshold=LEAST_SCORE, max_detections=most))
     config = find_model(settings.model).config
     queries = config.queries
     slots = settings.cameras or min(cameras, config.cameras)

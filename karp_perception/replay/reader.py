@@ -47,7 +47,7 @@ def serve(
     with ExitStack() as stack:
         reader = stack.enter_context(BagReader(bag))
         frames = BagFrames(reader, settings)
-        detector = make_detector(settings.for_cameras(len(frames.inputs.cameras)).detector)
+        detector = make_detector(settings.for_cameras(len(frames.inputs.cameras)).detector, settings.lifting)
         detector.warm_up()
         about = {
             "start_ns": reader.start_ns,

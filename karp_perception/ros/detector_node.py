@@ -7,6 +7,7 @@ import time
 from karp_perception.core import SensorFrame
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.pipeline import Perceiver
+from karp_perception.ros.image_outputs import ImageOutputs
 from karp_perception.ros.inputs import SensorInputs
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, Outputs
@@ -17,7 +18,7 @@ from karp_perception.ros.warm_up import warm_up_pipeline
 class DetectorNode(PerceptionNode):
     """SensorFrame -> Perception over ROS."""
 
-    sections = ("vehicle", "sensing", "odometry", "detector", "obstacles")
+    sections = ("vehicle", "sensing", "odometry", "detector", "lifting", "obstacles")
 
     def __init__(self) -> None:
         super().__init__("detector")
@@ -27,6 +28,7 @@ class DetectorNode(PerceptionNode):
         self.sensors = SensorInputs(self)
         self.perceiver = Perceiver(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.outputs = Outputs(self, PERCEPTION)
+        self.image_outputs = ImageOutputs.of(self, self.perceiver.detector, self.sensors.assembler)
         self.perceiver.detector.warm_up()
         warm_up_pipeline(self.settings)
 
@@ -51,6 +53,8 @@ class DetectorNode(PerceptionNode):
             seen = self.perceiver.step(frame, stopwatch)
         start = time.perf_counter()
         self.outputs.perception(frame.stamp_ns, seen.ego, seen.detections, seen.obstacles)
+        if self.image_outputs is not None:
+            self.image_outputs.publish(frame)
         self.outputs.markers(frame.stamp_ns, lambda drawing: drawing.perception(seen.detections, seen.obstacles))
         self.done(frame.stamp_ns, stopwatch.milliseconds, start)
 

@@ -7,6 +7,7 @@ import time
 from karp_perception.core import EgoState, Plan, SensorFrame
 from karp_perception.pipeline import Pipeline, PipelineSettings
 from karp_perception.ros.driving import Driving
+from karp_perception.ros.image_outputs import ImageOutputs
 from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
 from karp_perception.ros.messages import MarkerDrawing
 from karp_perception.ros.node import PerceptionNode
@@ -34,6 +35,7 @@ class StackNode(PerceptionNode):
         self.trails = Trails()
         self.driving = Driving(self, self.sensors.assembler.ego_motion.at)
         self.outputs = Outputs(self, OUTPUTS)
+        self.image_outputs = ImageOutputs.of(self, self.pipeline.detector, self.sensors.assembler)
         self.heard = Subscriptions(self)
         self.watchdog = Watchdog(self)
         self.ego: EgoState | None = None
@@ -72,6 +74,8 @@ class StackNode(PerceptionNode):
         self._publish_plan(result.plan, result.ego)
         self.outputs.tracking(stamp_ns, result.objects)
         self.outputs.perception(stamp_ns, result.ego, result.detections, result.obstacles)
+        if self.image_outputs is not None:
+            self.image_outputs.publish(frame)
         trails = self.trails.step(stamp_ns, result.objects, result.ego)
 
         def draw(drawing: MarkerDrawing) -> None:

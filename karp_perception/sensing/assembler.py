@@ -124,6 +124,8 @@ class FrameAssembler:
         self.settings = settings
         self.transforms = TransformBuffer(settings.transform_history)
         self.ego_motion = EgoMotion(settings.transform_history, settings.odometry_gap)
+        self.camera_frames: dict[str, str] = {}
+        """The frame that the images of each camera named, as soon as one could be placed."""
         self._rectified = {name: by if forced is None else forced for name, by in by_name.items()}
         self._lidar = lidar
         names = [LIDAR, *by_name] if lidar else list(by_name)
@@ -263,6 +265,7 @@ class FrameAssembler:
             undistorter = self._undistorters[name] = Undistorter(scaled, rectified=self._rectified[name])
         T = self.transforms.lookup(self.settings.base_frame, waiting.frame_id, waiting.stamp_ns)
         T = self._mender.pose(name, T)
+        self.camera_frames[name] = waiting.frame_id
         # A stereo pair's rectified images look along other axes than the optical frame that tf knows.
         T = T @ invert_pose(pose_from_rotation(undistorter.model.rectification, np.zeros(3)))
         return CameraFrame(undistorter(image), undistorter.intrinsics, T, waiting.stamp_ns)

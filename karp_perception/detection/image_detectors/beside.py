@@ -1,4 +1,4 @@
-"""What lies beside an ONNX file and speaks of it: a YAML of the same name, or what `transformers` keeps with a model."""
+"""What lies beside an ONNX file and speaks of it: a YAML of the same name, or what `transformers` puts there."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What the outputs of 2D detectors say, as rectangles in the image.
 
-Queries without NMS, in the three ways of the DETR line: logits for a sigmoid, of which the best pairs of query and class
-count (Deformable DETR, RT-DETR, D-FINE, RF-DETR); logits for a softmax whose last one stands for nothing (DETR); or
-boxes that the network has decoded itself.
+Queries without NMS, in the three ways of the DETR line: logits for a sigmoid, of which the best pairs of query and
+class count (Deformable DETR, RT-DETR, D-FINE, RF-DETR); logits for a softmax whose last one stands for nothing (DETR);
+or boxes that the network has decoded itself.
 """
 
 from __future__ import annotations

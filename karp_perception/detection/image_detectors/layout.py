@@ -267,7 +267,7 @@ def _roles(fixed: FixedModel, said: FileSettings, ask: _Asking) -> dict[str, Ten
     labels = chosen(integers or two, _LABELS_NAMES, "labels_output")
     if scores is None or labels is None or scores.name == labels.name:
         key = "labels_output" if labels is None else "scores_output"
-        raise ask(f"which of its outputs holds {key.split('_')[0]} cannot be told: {there}", key)
+        raise ask(f"which of its outputs holds {key.split('_', maxsplit=1)[0]} cannot be told: {there}", key)
     return {"labels": labels, "boxes": boxes, "scores": scores}
 
 

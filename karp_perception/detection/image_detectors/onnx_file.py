@@ -1,4 +1,4 @@
-"""An ONNX file of somebody else's: what goes in and comes out, and the same network with everything fixed that was open.
+"""An ONNX file of somebody else's: what goes in and comes out, and the same network with all fixed that was open.
 
 Backends here take float32 of static shapes. So sizes that the file leaves open are set, inputs that only say how large
 the image was become constants, an image input of another type gets a cast, and outputs that nobody reads are dropped.
@@ -105,7 +105,7 @@ class FixedModel:
 
 
 class PreparedFile:
-    """The bytes of a network as a file in a folder, under a name made of their content. Written when it is asked for."""
+    """The bytes of a network as a file in a folder, named by their content, written when it is asked for."""
 
     def __init__(self, content: bytes, stem: str, folder: Path) -> None:
         self.digest = hashlib.sha256(content).hexdigest()

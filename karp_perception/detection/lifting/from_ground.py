@@ -1,7 +1,7 @@
 """A box for an object that no lidar placed: by where its rectangle meets the ground, and by its usual size.
 
-Either cue alone gives a distance; each has its own error, which grows with distance: a camera that nods by half a degree
-for the one, people of different heights for the other. Boxes all along the line of sight are weighed by both.
+Either cue alone gives a distance; each has its own error, which grows with distance: a camera that nods by half a
+degree for the one, people of different heights for the other. Boxes all along the line of sight are weighed by both.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class GroundLiftSettings(Settings):
     pitch_sigma: float = setting(0.4, "error of the camera's pitch against the ground", unit="deg", low=0.01, high=5.0)
     max_range: float = setting(90.0, "farthest distance of an object", unit="m", low=10.0, high=300.0)
     edge_sigma: float = setting(0.03, "error of an edge, of the rectangle's side", low=0.001, high=0.3)
+    doubt: float = setting(1.5, "factor on standard deviations, as errors in the world demand", low=1.0, high=5.0)
     aligned: float = setting(
         40.0, "standard deviation of the directions of vehicles against the own one", unit="deg", low=5.0, high=1000.0
     )

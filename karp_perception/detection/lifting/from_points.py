@@ -1,8 +1,8 @@
 """A box around an object of which the lidar sees the near sides, completed away from the sensor.
 
-Directions come from the L-shape search (box_fit.py) and a coarse set of others, lengths and widths from what was seen and
-what is usual, and each side of the points may be a side of the box. What they say is weighed against the points, the
-rectangle in the image and usual sizes.
+Directions come from the L-shape search (box_fit.py) and a coarse set of others, lengths and widths from what was seen
+and what is usual, and each side of the points may be a side of the box. What they say is weighed against the points,
+the rectangle in the image and usual sizes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _OUTLIERS = 0.02  # of the points at each end of a side
 _FACE_SIGMA_M, _FACE_MOST, _FACE_POINTS = 0.12, 4.0, 14.0
 _STICKING_OUT_M = 0.08
 _FAR_SIDE = 3.0  # cost of a box that begins behind its nearest points: it is hidden there
-_MOST_POINTS = 400  # more say nothing new
+_MOST_POINTS = 300  # more say nothing new
+_MOST_TRIED = 500  # hypotheses that are compared with the image
 
 
 def box_from_points(
@@ -45,32 +46,40 @@ def box_from_points(
     xyz = xyz[:: max(1, len(xyz) // _MOST_POINTS)].astype(np.float64)
     xy, depth = xyz[:, :2], max(0.5, float(np.quantile(view.pixels(xyz)[1], 0.1)))
     height = _height(xyz, view, corners, cut, prior, ground, depth)
-    yaw = _directions(xy)
-    sensor = view.origin[:2]
+    yaw = _directions(xy, view, prior)
+    sensor = view.origin[None, :2]
     low, high = _extents(xy, yaw)  # (Y, 2): along the length, along the width
     extent = high - low
-    eye = np.stack([_along(sensor[None], yaw)[:, 0], _across(sensor[None], yaw)[:, 0]], axis=1)
-    parts = [_sides(extent[:, i], prior.size[i], prior.spread[i]) for i in range(2)]  # (Y, S) each
-    tried = np.arange(parts[0].shape[1])
-    y, i, j, a, b = (
-        grid.ravel() for grid in np.meshgrid(np.arange(len(yaw)), tried, tried, (0, 1), (0, 1), indexing="ij")
-    )
-    sizes = np.stack([parts[0][y, i], parts[1][y, j]], axis=1)
-    anchored_high = np.stack([a, b], axis=1).astype(bool)
-    start = np.where(anchored_high, high[y] - sizes, low[y])
-    middle = start + 0.5 * sizes
+    eye = np.stack([_along(sensor, yaw)[:, 0], _across(sensor, yaw)[:, 0]], axis=1)
+    # (Y, S, 2) sizes to try, each with the box beginning at the lower end of the points or ending at the higher one.
+    sizes = np.stack([_sides(extent[:, i], prior.size[i], prior.spread[i]) for i in range(2)], axis=2)
+    out = np.square(np.maximum(extent[:, None] - sizes, 0.0) / _STICKING_OUT_M)
+    seen_low, seen_high = eye < low, eye > high
+    longer = sizes > extent[:, None] + 0.1
+    hidden = _FAR_SIDE * np.stack([seen_high[:, None] & longer, seen_low[:, None] & longer], axis=2)  # (Y, S, 2, 2)
+    sides = out[:, :, None] + hidden
+    by_size = size_cost(_pairs(sizes, height).reshape(-1, 3), prior).reshape(len(yaw), sizes.shape[1], -1)
+    cost = by_size[:, :, :, None, None] + sides[:, :, None, :, None, 0] + sides[:, None, :, None, :, 1]
+    cost += _face_cost(xy, yaw, eye, low, high)[:, None, None, None, None]
+    # The image has the last word on those that are likely without it: it is what takes time.
+    rows = np.argsort(cost, axis=None, kind="stable")[:_MOST_TRIED]
+    y, i, j, a, b = np.unravel_index(rows, cost.shape)
+    size = np.column_stack([sizes[y, i, 0], sizes[y, j, 1], np.full(len(rows), height)])
+    ends = np.stack([a, b], axis=1).astype(bool)
+    middle = np.where(ends, high[y] - 0.5 * size[:, :2], low[y] + 0.5 * size[:, :2])
     c, s = np.cos(yaw[y]), np.sin(yaw[y])
     place = np.stack([c * middle[:, 0] - s * middle[:, 1], s * middle[:, 0] + c * middle[:, 1]], axis=1)
-    size = np.column_stack([sizes, np.full(len(y), height)])
-    boxes = Hypotheses(place, np.full(len(y), ground), size, yaw[y])
-    cost = size_cost(size, prior)
-    cost += np.square(np.maximum(extent[y] - sizes, 0.0) / _STICKING_OUT_M).sum(axis=1)
-    # A side that the sensor sees is where the points begin.
-    farther = np.where(anchored_high, eye[y] < low[y], eye[y] > high[y]) & (sizes > extent[y] + 0.1)
-    cost += _FAR_SIDE * farther.sum(axis=1)
-    cost += _face_cost(xy, yaw, eye, low, high)[y]
-    cost += edge_cost(boxes.rectangles(view), corners, cut, _edge_sigma(view, corners, depth))
-    return weigh(boxes, cost, mean=not prior.directed)
+    boxes = Hypotheses(place, np.full(len(rows), ground), size, yaw[y])
+    by_edges = edge_cost(boxes.rectangles(view), corners, cut, _edge_sigma(view, corners, depth))
+    return weigh(boxes, cost.reshape(-1)[rows] + by_edges, mean=not prior.directed)
+
+
+def _pairs(sizes: np.ndarray, height: float) -> np.ndarray:
+    """(Y, S, S, 3) all lengths with all widths of (Y, S, 2), and the height."""
+    y, s, _ = sizes.shape
+    pairs = np.empty((y, s, s, 3))
+    pairs[..., 0], pairs[..., 1], pairs[..., 2] = sizes[:, :, None, 0], sizes[:, None, :, 1], height
+    return pairs
 
 
 def _height(
@@ -87,8 +96,11 @@ def _height(
     return max(0.3 * prior.size[2], min(top, 2.0 * prior.size[2]), usual)
 
 
-def _directions(xy: np.ndarray) -> np.ndarray:
-    """(Y,) directions of the length to try, rad."""
+def _directions(xy: np.ndarray, view: View, prior: SizePrior) -> np.ndarray:
+    """(Y,) directions of the length to try, rad; for what has none, the line of sight."""
+    if not prior.directed:
+        x, y = np.median(xy, axis=0) - view.origin[:2]
+        return np.array([np.arctan2(y, x)])
     fitted = float(fit_directions(xy, np.zeros(1, np.int64), _FIT)[0])
     return np.concatenate([fitted + _AROUND, fitted + np.pi / 2 + _AROUND, _COARSE])
 

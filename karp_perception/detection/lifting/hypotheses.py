@@ -77,7 +77,9 @@ def edge_cost(found: np.ndarray, seen: np.ndarray, cut: np.ndarray, sigma: np.nd
 
 def size_cost(size: np.ndarray, prior: SizePrior) -> np.ndarray:
     """(K,) what usual sizes say against lengths, widths and heights (K, 3), m."""
-    return np.square(np.log(size / prior.size) / prior.spread).sum(axis=1)
+    length, width, height = (np.log(size / prior.size) / prior.spread).T
+    r = prior.together
+    return (length**2 - 2 * r * length * width + width**2) / (1 - r**2) + height**2
 
 
 def weigh(boxes: Hypotheses, cost: np.ndarray, mean: bool) -> Weighed:

@@ -16,7 +16,7 @@ from karp_perception.core import Boxes, SensorFrame
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.core.image_boxes import ImageBoxes, overlaps
 from karp_perception.core.settings import Settings, nested, setting
-from karp_perception.detection.ground import GroundEstimator, GroundSettings
+from karp_perception.detection.ground import GroundEstimator
 from karp_perception.detection.lifting.above_ground import AboveGround, flat_ground
 from karp_perception.detection.lifting.from_ground import GroundLiftSettings, box_from_ground
 from karp_perception.detection.lifting.from_points import box_from_points
@@ -27,6 +27,7 @@ from karp_perception.detection.lifting.size_priors import size_prior
 from karp_perception.detection.lifting.view import View
 
 _HIDDEN = 0.5  # of an edge's length, covered by a nearer rectangle: what is behind it may go on
+_WITHIN = 0.7  # of its area covered: a rectangle within another one, of what stands before it
 _TURNED = np.pi**2 / 12  # variance of a direction of which nothing is known but the half circle
 
 
@@ -36,7 +37,6 @@ class LiftSettings(Settings):
 
     own: OwnPointSettings = nested(OwnPointSettings)
     without_points: GroundLiftSettings = nested(GroundLiftSettings)
-    ground: GroundSettings = nested(GroundSettings)
     place_sigma: float = setting(
         0.12, "error of a place by the lidar, beyond what sizes leave open", unit="m", low=0.01, high=1.0
     )
@@ -48,7 +48,7 @@ class Lifter:
 
     def __init__(self, settings: LiftSettings | None = None) -> None:
         self.settings = settings or LiftSettings()
-        self._ground = GroundEstimator(self.settings.ground)
+        self._ground = GroundEstimator()
 
     def lift(self, frame: SensorFrame, found: Mapping[str, ImageBoxes]) -> Boxes:
         """Boxes in `base_link`, best first, velocity unknown, with variances.
@@ -80,8 +80,7 @@ class Lifter:
         """Boxes of one camera's rectangles, and how much (0..1) was seen of each."""
         cut = view.cut(rectangles.corners)
         seen = _Seen.of(view, above) if above is not None else None
-        depth = np.array([self._depth(view, rectangles, i, cut[i], seen) for i in range(len(rectangles))])
-        order = np.argsort(depth, kind="stable")
+        order = self._order(view, rectangles, cut, seen)
         weighed: list[Weighed | None] = [None] * len(rectangles)
         by_points = np.zeros(len(rectangles), bool)
         for place, i in enumerate(order.tolist()):
@@ -110,19 +109,30 @@ class Lifter:
         usual = None
         if not (cut[1] or cut[3]):
             height = corners[3] - corners[1]
-            usual = (view.focal[1] * prior.size[2] / height, float(np.hypot(1.5 * prior.spread[2], 4.0 / height)))
+            usual = (view.focal[1] * prior.size[2] / height, float(np.hypot(1.3 * prior.spread[2], 4.0 / height)))
         rows = own_points(
             seen.xyz[inside], seen.pixels[inside], seen.depth[inside], corners, prior, usual, self.settings.own
         )
         return inside[rows]
 
-    def _depth(self, view: View, rectangles: ImageBoxes, i: int, cut: np.ndarray, seen: _Seen | None) -> float:
-        """m, by which objects are ordered."""
-        rows = np.zeros(0, np.int64) if seen is None else self._own(seen, view, rectangles, i, cut)
-        if seen is not None and len(rows):
-            return float(np.median(seen.depth[rows]))
-        corners = rectangles.corners[i]
-        return view.focal[1] * size_prior(int(rectangles.label[i])).size[2] / float(corners[3] - corners[1])
+    def _order(self, view: View, rectangles: ImageBoxes, cut: np.ndarray, seen: _Seen | None) -> np.ndarray:
+        """Rectangles in the order in which they may take points: nearest first."""
+        claims = [np.zeros(0, np.int64)] * len(rectangles)
+        if seen is not None:
+            claims = [self._own(seen, view, rectangles, i, cut[i]) for i in range(len(rectangles))]
+        usual = np.array([size_prior(label).size[2] for label in rectangles.label.tolist()])
+        depth = view.focal[1] * usual / rectangles.size[:, 1]
+        if seen is not None:
+            depth = np.array([np.median(seen.depth[c]) if len(c) else d for c, d in zip(claims, depth, strict=True)])
+        shared, own, _ = overlaps(rectangles.corners, rectangles.corners)
+        order = np.argsort(depth, kind="stable")
+        for i in order.tolist():
+            # Where two want the same points, and neither is within the other, they belong to the one with more of them.
+            for j in np.flatnonzero((shared[i] > 0) & (shared[i] < _WITHIN * own[i])).tolist():
+                common = len(np.intersect1d(claims[i], claims[j], assume_unique=True))
+                if common > 0.5 * len(claims[i]) and len(claims[j]) > len(claims[i]):
+                    depth[i] = max(depth[i], np.nextafter(depth[j], np.inf))
+        return np.argsort(depth, kind="stable")
 
     def _boxes(self, rectangles: ImageBoxes, weighed: list[Weighed], by_points: np.ndarray) -> Boxes:
         s, n = self.settings, len(weighed)
@@ -132,8 +142,9 @@ class Lifter:
         yaw = wrap_angle(2 * yaw) / 2  # of both ends the one that points ahead
         variance = np.zeros((n, 9))
         variance[:, :7] = [w.variance for w in weighed]
+        variance[~by_points, :7] *= s.without_points.doubt**2
         variance[:, :3] += s.place_sigma**2
-        variance[:, 3:6] += np.square(0.05 * size)
+        variance[:, 3:6] += np.square(0.06 * size)
         variance[:, 6] += np.radians(s.yaw_sigma) ** 2
         directed = np.array([size_prior(int(label)).directed for label in rectangles.label])
         variance[~directed, 6] = _TURNED

@@ -17,6 +17,8 @@ from karp_perception.detection.lifting.size_priors import SizePrior
 
 _BINS = (14, 10)  # across and down the rectangle
 _MAX_CELLS = 1 << 20
+_IMPOSSIBLE = np.exp(-0.5 * 2.5**2)
+_BORDER_LINK = 0.5  # of the usual gap: beyond the border nothing else holds an object apart from the next one
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class OwnPointSettings(Settings):
     middle: float = setting(
         0.6, "half sides from the middle at which a part of a rectangle counts 60 %", low=0.1, high=5.0
     )
-    least: float = setting(0.08, "weight of a group at an impossible distance for its height", low=0.0, high=1.0)
+    least: float = setting(0.08, "weight of a group so near that the object must be partly hidden", low=0.0, high=1.0)
+    hidden: float = setting(0.45, "least share of an object's height that a rectangle shows", low=0.1, high=1.0)
     reach: float = setting(1.3, "usual lengths that an object's points may extend", low=1.0, high=3.0)
 
 
@@ -58,24 +61,28 @@ def own_points(
     gap = prior.link + settings.link_growth * float(np.median(depth))
     group, count = _groups(xyz, gap)
     share = _covered(group, count, pixels, depth, corners, settings)
+    enough = np.bincount(group, minlength=count) >= settings.min_points
+    share = share * enough
     middle_depth = np.array([np.median(depth[group == k]) for k in range(count)])
     if usual_depth is not None:
         off = np.log(np.maximum(middle_depth, 0.1) / usual_depth[0]) / usual_depth[1]
-        share = share * (settings.least + np.exp(-0.5 * off**2))
-    enough = np.bincount(group, minlength=count) >= settings.min_points
-    if not enough.any():
+        likely = np.exp(-0.5 * off**2) + settings.least * (middle_depth > settings.hidden * usual_depth[0]) * (off < 0)
+        # Nearer than its height says is what is partly hidden; what is farther would be a giant.
+        share = np.where(likely > _IMPOSSIBLE, share * likely, 0.0)
+    if not share.any():
         return np.zeros(0, np.int64)
-    rows = np.flatnonzero(group == int(np.argmax(np.where(enough, share, -1.0))))
+    rows = np.flatnonzero(group == int(np.argmax(share)))
     return rows[_within_reach(xyz[rows], depth[rows], settings.reach * prior.size[0])]
 
 
 def beyond_the_border(xyz: np.ndarray, outside: np.ndarray, prior: SizePrior, settings: OwnPointSettings) -> np.ndarray:
     """(M, 3) an object's points xyz (N, 3), and those of others (K, 3), outside of the image, that go on with them."""
     middle = np.median(xyz[:, :2], axis=0)
+    gap = 2 * settings.link_growth * float(np.linalg.norm(middle))
     near = outside[np.linalg.norm(outside[:, :2] - middle, axis=1) <= settings.reach * prior.size[0]]
     if not len(near):
         return xyz
-    group, count = _groups(np.concatenate([xyz, near]), prior.link)
+    group, count = _groups(np.concatenate([xyz, near]), _BORDER_LINK * prior.link + gap)
     own = np.bincount(group[: len(xyz)], minlength=count).argmax()
     return np.concatenate([xyz, near[group[len(xyz) :] == own]])
 

@@ -18,16 +18,18 @@ class SizePrior:
         spread: (3,) standard deviation of their logarithms.
         link: gap in its points, m, over which they still belong together.
         directed: whether its direction shows in its shape; of a pedestrian it does not.
+        together: correlation of the logarithms of length and width: narrow cars are short ones.
     """
 
     size: tuple[float, float, float]
     spread: tuple[float, float, float]
     link: float
     directed: bool = True
+    together: float = 0.0
 
 
 _PRIORS: dict[int, SizePrior] = {
-    ObjectClass.CAR: SizePrior((4.3, 1.8, 1.6), (0.13, 0.09, 0.12), 0.7),
+    ObjectClass.CAR: SizePrior((4.3, 1.8, 1.6), (0.13, 0.09, 0.12), 0.7, together=0.6),
     ObjectClass.TRUCK: SizePrior((6.9, 2.5, 2.9), (0.3, 0.12, 0.22), 0.9),
     ObjectClass.BUS: SizePrior((11.2, 2.9, 3.4), (0.2, 0.07, 0.1), 0.9),
     ObjectClass.TRAILER: SizePrior((12.2, 2.9, 3.9), (0.3, 0.1, 0.15), 0.9),
