@@ -36,7 +36,7 @@ class SafetySettings(Settings):
     emergency_brake: EmergencyBrakeSettings = nested(EmergencyBrakeSettings)
     watchdog: WatchdogSettings = nested(WatchdogSettings)
     limits: LimitSettings = nested(LimitSettings)
-    jerk: float = setting(4.0, "with which all braking but the emergency brake's is built up", unit="m/s3", low=0.5)
+    jerk: float = setting(4.0, "with which the watchdog's braking is built up", unit="m/s3", low=0.5)
 
 
 class SafetyLayer:
@@ -140,7 +140,8 @@ class SafetyLayer:
         worst = dangers[0]
         if worst.braking <= 0.0:
             return plan
-        way = slowed(plan.trajectory, speed, started, worst.braking, self.settings.jerk, max(worst.speed, 0.0))
+        jerk = self.settings.rss.jerk
+        way = slowed(plan.trajectory, speed, started, worst.braking, jerk, max(worst.speed, 0.0))
         kind = DecisionKind.STOP if worst.speed < _STANDING else DecisionKind.SLOW
         ttc = worst.gap / worst.closing
         reason = (

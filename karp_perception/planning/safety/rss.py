@@ -19,6 +19,7 @@ from karp_perception.planning.safety.swept_path import SweptPath
 
 _FASTEST = 100.0  # m/s: what is faster is an error
 _MOST_BRAKING_SHARE = 0.5  # of what the vehicle can do, for vehicles that can do little
+_HELD = 1.3  # times the safe distance up to which a response that has begun goes on
 _ACROSS = 0.3  # m/s: what is slower across the path goes along it
 _AHEAD = 4.0  # s, how far the plan is compared with where objects will be
 
@@ -39,6 +40,7 @@ class RssSettings(Settings):
     lateral_braking: float = setting(0.8, "least braking across", unit="m/s2", low=0.1, high=10.0)
     lateral_fluctuation: float = setting(0.1, "room for swaying", unit="m", low=0.0, high=1.0)
     reserve: float = setting(0.3, "kept free when braking for something", unit="m", low=0.0, high=5.0)
+    jerk: float = setting(10.0, "with which the response is built up", unit="m/s3", low=0.5, high=100.0)
     closing: float = setting(0.3, "slower approach is none", unit="m/s", low=0.0, high=5.0)
     frames: int = setting(2, "frames in which the same object is in danger until it is braked for", low=1, high=10)
     settled: float = setting(0.2, "age of a track from which it counts", unit="s", low=0.0, high=5.0)
@@ -153,7 +155,8 @@ class RssCheck:
             distance_behind(speed, np.maximum(along, 0.0), starts, settings),
             distance_oncoming(speed, np.maximum(-along, 0.0), starts, settings),
         )
-        found = np.flatnonzero(gap < safe)
+        held = np.array([self._frames.get(number, 0) >= settings.frames for number in objects.track_id.tolist()])
+        found = np.flatnonzero(gap < np.where(held, _HELD * safe + settings.reserve, safe))
         if len(found) == 0:
             self._frames = {}
             return []
@@ -163,7 +166,7 @@ class RssCheck:
         for i, meets in zip(found.tolist(), conflict.tolist(), strict=True):
             number, closing = int(objects.track_id[i]), speed - float(along[i])
             braking = 0.0
-            if meets and closing > settings.closing and objects.age[i] >= settings.settled:
+            if meets and closing > (0.0 if held[i] else settings.closing) and objects.age[i] >= settings.settled:
                 frames[number] = self._frames.get(number, 0) + 1
                 if frames[number] >= settings.frames:
                     braking = self._needed(float(gap[i]), speed, float(along[i]))
@@ -175,8 +178,10 @@ class RssCheck:
 
     def _needed(self, gap: float, speed: float, other: float) -> float:
         """Braking (m/s²) that takes off what closes the gap (m), within what a proper response may be."""
+        vehicle = self._vehicle
         own = min(speed, speed - other)  # towards an oncoming one all that can be taken off is the own speed
-        room = gap * own / max(speed - other, 1e-6) - self._settings.reserve
+        late = vehicle.acceleration_delay + vehicle.acceleration_lag
+        room = gap * own / max(speed - other, 1e-6) - self._settings.reserve - own * late
         most = min(self._settings.braking, _MOST_BRAKING_SHARE * self._vehicle.max_deceleration)
         return min(0.5 * own * own / max(room, 0.05), most)
 
