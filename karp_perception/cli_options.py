@@ -27,7 +27,10 @@ Model = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="Shipped model, or a file; 'none' for the geometric channel alone."),
 ]
-Backend = Annotated[Optional[str], typer.Option(help="auto, tensorrt, tensorrt_rtx, torch_cuda, openvino, onnxruntime or torch.")]  # noqa: UP045
+Backend = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="auto, tensorrt, tensorrt_rtx, torch_cuda, openvino, onnxruntime or torch."),
+]
 
 
 def sharing_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -314,7 +314,7 @@ def test_untrained_weights_are_reported(
     ("settings", "message"),
     [
         ({"score_threshold": 1.5}, "0.0 to 1.0"),
-        ({"backend": "cuda"}, "one of auto, openvino"),
+        ({"backend": "cuda"}, "one of auto, tensorrt"),
         ({"threads": -1}, "0 to 256"),
         ({"max_detections": 0}, "1 to 1000"),
         ({"model": 3}, "expected str"),

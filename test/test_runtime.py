@@ -24,6 +24,7 @@ from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     BACKENDS,
+    DEVICE_BACKENDS,
     Backend,
     BackendOptions,
     open_backend,
@@ -62,7 +63,7 @@ def opened(artefacts: Artefacts) -> dict[str, tuple[Backend, Backend]]:
     return {
         name: (open_backend(name, artefacts.network, options), open_backend(name, artefacts.position, options))
         for name in BACKENDS
-        if name == "torch" or pytest.importorskip(name)
+        if name not in DEVICE_BACKENDS and (name == "torch" or pytest.importorskip(name))
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,17 +16,21 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.decoding import decode
 from karp_perception.detection.model.config import MODELS, ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model
-from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays
+from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays, rig_of
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     AUTO,
     BACKENDS,
+    DEVICE_BACKENDS,
     Backend,
     BackendOptions,
-    open_backend,
     select_backend,
 )
 from karp_perception.detection.runtime.graph import POSITION_OUTPUTS, PRECISIONS
+
+if TYPE_CHECKING:
+    from karp_perception.detection.runtime.device_backend import DeviceBackend
+    from karp_perception.detection.runtime.device_detection import DeviceDetection, Pending
 
 _LOG = logging.getLogger(__name__)
 _CALIBRATIONS_KEPT = 32  # a rig of five cameras has that many subsets
@@ -42,6 +47,7 @@ class DetectorSettings(Settings):
     cameras: int = setting(0, "slots for cameras, fewer run faster; 0: as many as the model has", low=0, high=16)
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
     precision: str = setting(AUTO, "of the network; auto: bf16 where measured harmless", choices=(AUTO, *PRECISIONS))
+    engines: str = setting("", "folder of compiled engines (`karp compile`); empty: in the user's cache")
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
     score_threshold: float = setting(0.3, "least score of a detection", low=0.0, high=1.0)
     max_detections: int = setting(100, "most detections of a frame", low=1, high=1000)
@@ -72,11 +78,25 @@ class Detector:
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
                 self._source.config.name,
             )
-        options = BackendOptions(self.settings.threads, self.settings.precision)
+        engines = Path(self.settings.engines).expanduser() if self.settings.engines else None
+        options = BackendOptions(self.settings.threads, self.settings.precision, engines)
         artefacts = Artefacts(self._source, cache)
         self._network: Backend = select_backend(self.settings.backend, artefacts.network, options)
+        on_device = self._network.name in DEVICE_BACKENDS
         # Embeddings are computed once for a calibration: exactness costs nothing.
-        self._position: Backend = open_backend(self._network.name, artefacts.position, BackendOptions(options.threads))
+        self._position: Backend = select_backend(
+            "auto" if on_device else self._network.name, artefacts.position, replace(options, precision="f32")
+        )
+        self._on_device: DeviceDetection | None = None
+        if on_device:
+            from karp_perception.detection.runtime.device_detection import DeviceDetection
+
+            self._on_device = DeviceDetection(
+                cast("DeviceBackend", self._network),
+                self._source.config,
+                self.settings.score_threshold,
+                self.settings.max_detections,
+            )
 
     @property
     def trained(self) -> bool:
@@ -119,12 +139,17 @@ class Detector:
 
         Any subset of sensors serves; a frame with none gives no boxes. Where more cameras deliver than the model has
         slots for, `preprocessing.choose_cameras` says which are used. Stages on the stopwatch: preprocess, network,
-        decode. Raises InvalidInput for an image that is not rectified.
+        decode; on a GPU its own time for each, and upload, which is the host's. Raises InvalidInput for an image that
+        is not rectified.
         """
         stopwatch = stopwatch or Stopwatch()
         config = self.config
-        if config is None or not (has_lidar(frame) or any(frame.cameras.values())):
+        if config is None or _is_blind(frame):
             return Boxes.empty()
+        if self._on_device is not None:
+            with stopwatch("upload"):
+                pending = self._begin(self._on_device, frame, config)
+            return pending.boxes(stopwatch)
         with stopwatch("preprocess"):
             rig, inputs = network_arrays(frame, config)
             self._report_left_out(frame, rig)
@@ -132,6 +157,23 @@ class Detector:
             outputs = self._network.run({**inputs, **self._embeddings(rig)})
         with stopwatch("decode"):
             return decode(outputs, self.settings.score_threshold, self.settings.max_detections)
+
+    def detect_each(self, frames: Iterable[SensorFrame]) -> Iterator[Boxes]:
+        """`detect` for one frame after the other; on a GPU each is copied there while the one before is computed."""
+        config, waiting = self.config, None
+        for frame in frames:
+            if config is None or self._on_device is None or _is_blind(frame):
+                if waiting is not None:
+                    yield waiting.boxes()
+                    waiting = None
+                yield self.detect(frame)
+                continue
+            begun = self._begin(self._on_device, frame, config)
+            if waiting is not None:
+                yield waiting.boxes()
+            waiting = begun
+        if waiting is not None:
+            yield waiting.boxes()
 
     def warm_up(self) -> None:
         """Run once on a made-up frame, so that the first real one is not slow."""
@@ -142,6 +184,11 @@ class Detector:
         camera = CameraFrame(np.zeros((60, 160, 3), np.uint8), intrinsics, ahead, 0)
         sweep = LidarSweep(np.zeros((1, 4), np.float32), 0)
         self.detect(SensorFrame(0, {"made_up": camera}, sweep))
+
+    def _begin(self, on_device: DeviceDetection, frame: SensorFrame, config: ModelConfig) -> Pending:
+        rig, cuts = rig_of(frame.cameras, config)
+        self._report_left_out(frame, rig)
+        return on_device.submit(frame, rig, cuts, self._embeddings(rig))
 
     def _embeddings(self, rig: Rig) -> dict[str, np.ndarray]:
         """Position embeddings of a calibration, kept by its content."""
@@ -165,6 +212,11 @@ class Detector:
                 "the model takes %d cameras: %s used, %s left out",
                 rig.present.size, ", ".join(rig.names), ", ".join(sorted(left_out)),
             )  # fmt: skip
+
+
+def _is_blind(frame: SensorFrame) -> bool:
+    """Whether no sensor delivered anything."""
+    return not (has_lidar(frame) or any(frame.cameras.values()))
 
 
 def _with_slots(source: ModelSource, cameras: int) -> ModelSource:
