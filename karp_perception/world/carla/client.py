@@ -7,7 +7,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from karp_perception.core.errors import KarpError
+from karp_perception.core.errors import BackendUnavailable, KarpError
 
 log = logging.getLogger(__name__)
 
@@ -16,12 +16,16 @@ class CarlaError(KarpError):
     """CARLA is not installed, does not answer, or cannot do what was asked."""
 
 
+class CarlaMissing(CarlaError, BackendUnavailable):
+    """The `carla` package is not installed."""
+
+
 def load_carla() -> ModuleType:
-    """The `carla` package. Raises CarlaError where it is not installed."""
+    """The `carla` package. Raises CarlaMissing where it is not installed."""
     try:
         return importlib.import_module("carla")
     except ImportError as error:
-        raise CarlaError(
+        raise CarlaMissing(
             f"the carla package cannot be imported ({error}); pip install 'karp_perception[carla]' "
             "(wheels exist for Python 3.10 to 3.12), in the version of the server"
         ) from None
