@@ -18,7 +18,9 @@ class Things:
     """Q rectangles that move as one with M things, in `base_link` at the moment of the plan.
 
     Attributes:
-        box: (Q, 5) middle x, y (m), yaw (rad), half length and half width (m), margins included.
+        box: (Q, 6) middle x, y (m), yaw (rad), half length, half width, and the margin around (m). What is within its
+            margin now has none: it is passed as closely as it must be. What lies in the vehicle now is an error of
+            measurement, or a contact already: no motion is better than another.
         thing: (Q,) index of the thing that each belongs to.
         start: (M, 3) x, y, yaw of the things now.
         paths: (M, K, T, 3) x, y, yaw later, the first `step` s from now; K = 1 of things that stand.
@@ -117,11 +119,17 @@ def _touches(
                 low_y[later], high_y[later] = min(low_y[later], y), max(high_y[later], y)
     first = np.full((motions, number), np.inf)
     touched = np.zeros((motions, number, ways), np.bool_)
-    near = np.zeros((motions, number, ways), np.bool_)
+    near, ended = np.zeros_like(touched), np.zeros_like(touched)
     for q in range(len(box)):
         m = thing[q]
-        around = np.hypot(box[q, 3], box[q, 4])
-        reaches = around + radius
+        ox, oy = box[q, 0] - middle, box[q, 1]
+        c, s = np.cos(box[q, 2]), np.sin(box[q, 2])
+        long, wide = box[q, 3] + box[q, 5], box[q, 4] + box[q, 5]
+        if _overlap(ox, oy, 1.0, 0.0, half_length, half_width, c, s, long, wide):
+            long, wide = box[q, 3], box[q, 4]
+            if _overlap(ox, oy, 1.0, 0.0, half_length, half_width, c, s, long, wide):
+                continue
+        reaches = np.hypot(long, wide) + radius
         dx, dy = box[q, 0] - start[m, 0], box[q, 1] - start[m, 1]
         c0, s0 = np.cos(start[m, 2]), np.sin(start[m, 2])
         along, left = c0 * dx + s0 * dy, c0 * dy - s0 * dx
@@ -144,24 +152,23 @@ def _touches(
                     if not (sure[m] or aside[p]):
                         continue
                     for j in range(looks):
-                        if (j == 0 and touched[p, m, k]) or (j > 0 and near[p, m, k]):
+                        if ended[p, m, k] or (j > 0 and near[p, m, k]):
                             continue
                         ox, oy = x - ex[t, p, j], y - ey[t, p, j]
                         if not ox * ox + oy * oy < reaches * reaches:  # NaN: not asked for
                             continue
-                        if not _overlap(
-                            ox, oy, ec[t, p, j], es[t, p, j], half_length, half_width, c, s, box[q, 3], box[q, 4]
-                        ):
+                        if not _overlap(ox, oy, ec[t, p, j], es[t, p, j], half_length, half_width, c, s, long, wide):
                             continue
                         ahead = ec[t, p, j] * ox + es[t, p, j] * oy
-                        beyond = np.abs(ec[t, p, j] * c + es[t, p, j] * s) * box[q, 3]
-                        beyond += np.abs(ec[t, p, j] * s - es[t, p, j] * c) * box[q, 4]
-                        if ahead + beyond < _GAP_BEHIND - half_length and not aside[p]:
-                            continue
+                        beyond = np.abs(ec[t, p, j] * c + es[t, p, j] * s) * long
+                        beyond += np.abs(ec[t, p, j] * s - es[t, p, j] * c) * wide
+                        blameless = ahead + beyond < _GAP_BEHIND - half_length and not aside[p]
                         if j > 0:
-                            near[p, m, k] = near[p, m, k] or ahead > 0.0
-                        elif speed[p, t] > _STANDS and (t > 0 or ahead > 0.0):
-                            touched[p, m, k] = True
+                            near[p, m, k] = near[p, m, k] or (ahead > 0.0 and not blameless)
+                        elif blameless or speed[p, t] <= _STANDS:
+                            ended[p, m, k] = True  # whatever follows follows from that
+                        elif t > 0 or ahead > 0.0:
+                            touched[p, m, k] = ended[p, m, k] = True
                             first[p, m] = min(first[p, m], t * step)
     hit, soon = np.zeros((motions, number)), np.zeros((motions, number))
     for p in range(motions):

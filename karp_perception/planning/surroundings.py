@@ -57,7 +57,7 @@ class Surroundings:
         along, across: (N,) m/s along the line and to its left; `along` is 0 where it is not significant.
         stands: (N,) whether a thing surely stands.
         moves_across, crosses: (N,) whether it moves sideways, and more so than along.
-        distance: (N,) along the line of the objects' middles, m.
+        distance: (N,) along the line of the objects' middles, m. heading: (N,) rad, of the line there.
         path_s, path_d, half_s, half_d: (N, K, T) predicted middles along and beside the line, and half the extents
             there, m; NaN for objects that do not move across and for times that do not count.
         probability: (N, K) of the predicted paths.
@@ -79,6 +79,7 @@ class Surroundings:
     moves_across: np.ndarray
     crosses: np.ndarray
     distance: np.ndarray
+    heading: np.ndarray
     path_s: np.ndarray
     path_d: np.ndarray
     half_s: np.ndarray
@@ -155,6 +156,13 @@ class Surroundings:
             predicted = np.clip(self.objects.predicted[self.row[here], :, :count], -_FARTHEST, _FARTHEST)
             paths[here, :, :count], paths[here, :, count:] = predicted, predicted[:, :, -1:]
             probability[here] = self.probability[self.row[here]]
+            # Of a part without a class only the motion along the road is believed: it may be none of its own.
+            for k in here[boxes.label[self.row[here]] < 0]:
+                row = self.row[k]
+                along = self.along[row] * self.step * np.arange(1, times + 1)
+                paths[k, :, :, 0] = start[k, 0] + along * np.cos(self.heading[row])
+                paths[k, :, :, 1] = start[k, 1] + along * np.sin(self.heading[row])
+                paths[k, :, :, 2] = start[k, 2]
         sure = [(int(self.objects.track_id[i]), _place(boxes, i)) not in doubtful for i in self.row]
         sure += [(None, _place(self.parts, k)) not in doubtful for k in lone]
         return Things(box, np.concatenate([row[1] for row in rows]), start, paths, probability, np.array(sure, bool))
@@ -163,12 +171,12 @@ class Surroundings:
 def _rectangles(
     boxes: Boxes, rows: np.ndarray, thing: np.ndarray, covariance: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(R, 5) middles, headings and half extents with margins of some boxes, and the things they belong to."""
+    """(R, 6) middles, headings, half extents and margins of some boxes, and the things they belong to."""
     unknown = (
         np.zeros(len(rows)) if covariance is None else np.sqrt(np.maximum(covariance[rows, :2, :2].trace(0, 1, 2), 0))
     )
-    margin = np.minimum(_MARGIN + _MARGIN_SHARE * unknown, _MOST_MARGIN)[:, None]
-    return np.column_stack([_states(boxes, rows), 0.5 * boxes.size[rows, :2] + margin]), thing
+    margin = np.minimum(_MARGIN + _MARGIN_SHARE * unknown, _MOST_MARGIN)
+    return np.column_stack([_states(boxes, rows), 0.5 * boxes.size[rows, :2], margin]), thing
 
 
 def _states(boxes: Boxes, rows: np.ndarray) -> np.ndarray:
@@ -210,7 +218,7 @@ def _motion(objects: Objects, line: ReferenceLine, settings: SurroundingsSetting
     crosses = moves_across & (np.abs(across) > np.abs(along))
     return {
         "along": along, "across": across, "stands": stands, "moves_across": moves_across, "crosses": crosses,
-        "distance": distance,
+        "distance": distance, "heading": heading,
     }  # fmt: skip
 
 
