@@ -12,6 +12,7 @@ this user (or to root) and that nobody else may write.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -219,8 +220,6 @@ class EngineCache:
     @contextlib.contextmanager
     def _locked(self, key: EngineKey) -> Iterator[bool]:
         """One process at a time; gives whether another one was waited for. Without locks where there are none."""
-        import fcntl
-
         try:
             handle = os.open(self.folder / f".{key.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -228,11 +227,11 @@ class EngineCache:
             return
         try:
             waited = False
-            if not _try_lock(fcntl, handle):
+            if not _try_lock(handle):
                 _LOG.warning("another process builds the same %s engine: waiting for it", key.backend)
                 waited = True
                 with LongWork(f"waiting for another process that builds the {key.backend} engine"):
-                    while not _try_lock(fcntl, handle):
+                    while not _try_lock(handle):
                         time.sleep(_POLL_S)
             yield waited
         finally:
@@ -245,9 +244,9 @@ class EngineCache:
         return self.folder / f"{key.name}.json"
 
 
-def _try_lock(fcntl: object, handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:  # a file system without locks: at worst two processes do the same work
