@@ -95,7 +95,7 @@ class SafetyLayer:
             self._rss.reset()
             dt = 0.0
         trusted = ego is not None and not (finding is not None and finding.blind)
-        speed = float(np.clip(ego.speed, 0.0, _FASTEST)) if trusted else self._reckoned_speed(dt)
+        speed = float(np.clip(ego.speed, 0.0, _FASTEST)) if trusted else self._reckoned_speed(plan, dt)
         age = float(np.clip(age, 0.0, self.settings.watchdog.too_late))
         started = self._started(dt)
         path = SweptPath.ahead(plan.trajectory, ego if trusted else None, self.vehicle, self._reach(speed))
@@ -172,11 +172,10 @@ class SafetyLayer:
         before = int(np.searchsorted(self._last.time, dt - 1e-6)) - 1
         return float(self._last.acceleration[max(before, 0)])
 
-    def _reckoned_speed(self, dt: float) -> float:
-        """The speed by the last plan, m/s: what there is to go by where nothing measures it."""
-        if len(self._last) == 0:
-            return 0.0
-        return float(np.interp(dt, self._last.time, self._last.speed))
+    def _reckoned_speed(self, plan: Plan, dt: float) -> float:
+        """The speed by the last plan, else by this one, m/s: what there is to go by where nothing measures it."""
+        way = self._last if len(self._last) else plan.trajectory
+        return float(np.interp(dt, way.time, way.speed)) if len(way) else 0.0
 
 
 def _noted(plan: Plan, *notes: str) -> Plan:

@@ -11,6 +11,7 @@ from karp_perception.core import Command, Trajectory, Vehicle
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.safety.retimed import at_speeds
 
+_FASTEST = 1e3  # m/s: nothing that is faster drives
 _SLACK = 1e-6  # of each limit that rounding may take
 
 
@@ -25,7 +26,7 @@ class LimitSettings(Settings):
 
 def largest_curvature(speed: np.ndarray | float, vehicle: Vehicle, settings: LimitSettings) -> np.ndarray:
     """Tightest bend (1/m) at speeds (m/s): by wheels, yaw rate and lateral acceleration."""
-    v = np.maximum(np.abs(speed), 1e-3)
+    v = np.clip(np.abs(speed), 1e-3, _FASTEST)
     by_tyres = settings.lateral_acceleration / v**2
     return np.minimum(np.minimum(vehicle.largest_curvature(), vehicle.max_yaw_rate / v), by_tyres)
 
@@ -44,7 +45,7 @@ def within_limits(
     notes, dt = [], np.diff(way.time)
     speed = _possible_speeds(way, dt, vehicle, settings, speed_limit)
     worst = float(np.abs(speed - way.speed).max())
-    if worst > _SLACK * 10:
+    if worst > 0.0:
         notes.append(f"speed clamped by up to {worst:.1f} m/s")
         way = at_speeds(way, way.time, speed)
     low, high = float(way.acceleration.min()), float(way.acceleration.max())
@@ -54,7 +55,7 @@ def within_limits(
         way = Trajectory(way.time, way.x, way.y, way.yaw, way.speed, clipped, way.curvature)
     bend = _possible_bends(way, dt, vehicle, settings)
     worst = float(np.abs(bend - way.curvature).max())
-    if worst > 1e-6:
+    if worst > _SLACK:
         notes.append(f"curvature clamped by up to {worst:.3f} 1/m")
         way = _bent(way, bend)
     return way, tuple(notes)

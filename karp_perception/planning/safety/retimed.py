@@ -26,7 +26,8 @@ def slowed(
     built = np.maximum(started - jerk * np.concatenate([[dt[0]], dt[0] + np.cumsum(dt)]), -deceleration)
     lost = np.concatenate([[0.0], np.cumsum(np.minimum(built[:-1], 0.0) * dt)])
     allowed = np.maximum(speed + lost, min(until, speed))
-    planned = way.speed if len(way) > 1 else allowed
+    # A plan that begins at another speed than the vehicle's is followed in how it changes that.
+    planned = way.speed + (speed - way.speed[0]) if len(way) > 1 else allowed
     return at_speeds(way, time, np.maximum(np.minimum(allowed, planned), 0.0))
 
 
