@@ -32,12 +32,12 @@ class Driving:
 
     def command(self, plan: Plan, ego: EgoState | None) -> Command:
         """What to do now about a plan, for the motion at its stamp."""
-        now_ns = self._now_ns(plan.stamp_ns)
+        now_ns = self.now_ns(plan.stamp_ns)
         if ego is not None:
             self._controller.observe(ego)
         return self._controller.step(plan, self._motion(now_ns) or ego, now_ns)
 
-    def _now_ns(self, stamp_ns: int) -> int:
+    def now_ns(self, stamp_ns: int) -> int:
         """The present on the time line of the data: its stamp, where the node's clock is another one."""
         now_ns = self._node.now_ns()
         if 0 <= now_ns - stamp_ns <= _COMPARABLE_S * 1e9:

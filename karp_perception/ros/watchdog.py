@@ -1,4 +1,8 @@
-"""Notices that nothing to decide on arrives, so that silence never reads as consent."""
+"""Notices that nothing to decide on arrives, so that silence never reads as consent.
+
+A silence is planned for like any moment, with no inputs: what then happens is up to the rules of the safety layer, as
+it is where single inputs stay away.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from rclpy.clock import Clock, ClockType
 
-from karp_perception.core import EgoState, Plan
+from karp_perception.core import DecisionKind, EgoState, Plan
+from karp_perception.planning.safety.retimed import stopping_distance
 
 if TYPE_CHECKING:
     from karp_perception.planning.planner import Planner
@@ -30,9 +35,13 @@ class Silence:
     reason: str
 
     def plan(self, planner: Planner, ego: EgoState | None) -> Plan:
-        """What the planner does about it, with this as the reason."""
+        """What the planner and its safety layer do about it, with this as the reason of a stop that is none else's."""
         plan = planner.step(self.stamp_ns, None, None, ego)
-        return replace(plan, decision=replace(plan.decision, reason=f"NO_INPUT: {self.reason}; stopping"))
+        if plan.decision.kind != DecisionKind.NO_INPUT:
+            return plan
+        way = stopping_distance(plan.trajectory, planner.vehicle.comfortable_deceleration)
+        reason = f"NO_INPUT: {self.reason}; standing within {way:.0f} m"
+        return replace(plan, decision=replace(plan.decision, reason=reason))
 
 
 class Watchdog:
