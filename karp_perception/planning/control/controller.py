@@ -147,6 +147,8 @@ class Controller:
 
     def _on_plan(self, stamp_ns: int, ego: EgoState) -> tuple[float, float, float] | None:
         """Rear axle (m, m, rad) in `base_link` at a stamp, by odometry; None where it does not reach back so far."""
+        if stamp_ns == ego.stamp_ns:
+            return -self.vehicle.axle, 0.0, 0.0
         then = self._motion.at(stamp_ns)
         if then is None:
             return None
