@@ -10,9 +10,10 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from karp_perception import cli_bench, cli_drive, cli_evaluate, cli_track, cli_train
+from karp_perception import cli_bench, cli_compile, cli_drive, cli_evaluate, cli_track, cli_train
 from karp_perception.cli_options import Backend, Config, Model, config_files, settings_of
-from karp_perception.cli_progress import ProgressBar, console
+from karp_perception.cli_progress import ProgressBar, WorkBars, console
+from karp_perception.core.long_work import listening
 
 app = typer.Typer(
     help="Cameras and lidar to objects, a path and a decision.",
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.command()(cli_bench.bench)
+app.command("compile")(cli_compile.compile_)
 app.command()(cli_train.train)
 app.command()(cli_track.track)
 app.command()(cli_drive.drive)
@@ -166,6 +168,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
@@ -176,6 +179,7 @@ def _common(
     from karp_perception.core.blas import use_one_blas_thread
 
     use_one_blas_thread()
+    context.with_resource(listening(WorkBars()))
     handler = RichHandler(console=console(), show_path=False, show_time=False)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 

@@ -23,7 +23,7 @@ class Progress:
         seconds: since it began.
         share: that is done, 0 to 1; None where that is not known.
         detail: what is done right now; may be empty.
-        finished: whether this is the last word on it.
+        finished: whether this is the last word on it, be it done or given up.
     """
 
     what: str
@@ -35,12 +35,13 @@ class Progress:
     def __str__(self) -> str:
         how_far = "" if self.share is None else f", {self.share:.0%}"
         detail = f" ({self.detail})" if self.detail and not self.finished else ""
-        return f"{self.what}: {'done after ' if self.finished else ''}{self.seconds:.0f} s{how_far}{detail}"
+        return f"{self.what}: {'ended after ' if self.finished else ''}{self.seconds:.0f} s{how_far}{detail}"
 
 
 Listener = Callable[[Progress], None]
 
 _listeners: list[Listener] = []
+_running: list[LongWork] = []
 
 
 @contextmanager
@@ -59,7 +60,8 @@ def listening(listener: Listener) -> Iterator[None]:
 class LongWork:
     """A context in which something takes long; called with what is known of how far it is.
 
-    Where nobody listens, its beginning and its end go to the log.
+    Of works within each other, or at once, the one that began last is told of. Where nobody listens, beginning and end
+    go to the log.
 
     Args:
         what: is being done, as in "compiling the network with OpenVINO".
@@ -76,6 +78,7 @@ class LongWork:
 
     def __enter__(self) -> LongWork:
         self._start = self._clock()
+        _running.append(self)
         self.tick()
         self._ticker.start()
         return self
@@ -83,9 +86,10 @@ class LongWork:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._ticker.join()
-        if kind is None:
-            self._share = None if self._share is None else 1.0
-            self.tick(finished=True)
+        _running.remove(self)
+        if self._share is not None and kind is None:
+            self._share = 1.0
+        self.tick(finished=True)
 
     def __call__(self, share: float | None, detail: str = "") -> None:
         """So much of it is done, and this is done now; heard with the next tick."""
@@ -93,6 +97,8 @@ class LongWork:
 
     def tick(self, finished: bool = False) -> None:
         """Tell the listener how far it is."""
+        if _running and _running[-1] is not self and not finished:
+            return
         progress = Progress(self._what, self._clock() - self._start, self._share, self._detail, finished)
         listeners = _listeners[-1:]
         for listener in listeners:

@@ -5,6 +5,8 @@ Statuses of a node, each with numbers as text:
 - `<node>: frames`: `received` = `used` + all `dropped.<reason>`, always; WARN while frames are being dropped, STALE
   where none arrived since the last message.
 - `<node>: input <name>`: the same of each input's messages, and `lost_in_transport` where the middleware tells.
+- `<node>: getting ready`: while the node is configured, at least every second: WARN, what is done and how far it is
+  (`seconds`, `share` where known).
 - `<node>: latency`: `<stage>.p50_ms` and `.p99_ms`, `rate_hz`, and `pipeline.p50_ms`/`.p99_ms`: from the stamp of the
   sensor data to the published result, on the node's clock.
 """
@@ -19,6 +21,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karp_perception.core.counters import Counters
+from karp_perception.core.long_work import Progress
 from karp_perception.ros.plan_messages import OK, STALE, WARN, key_values
 from karp_perception.ros.primitives import Create, Message, set_byte, set_stamp
 
@@ -103,8 +106,23 @@ class DiagnosticsReport:
         return self._status(what, level, text, values, create)
 
     def _status(self, what: str, level: int, text: str, values: Mapping[str, object], create: Create) -> Message:
-        status = create("diagnostic_msgs/msg/DiagnosticStatus")
-        set_byte(status, "level", level)
-        status.name, status.message, status.hardware_id = f"{self._node}: {what}", text, "karp_perception"
-        status.values = key_values(dict(values), create)
-        return status
+        return _status(self._node, what, level, text, values, create)
+
+
+def progress_message(node: str, progress: Progress, stamp_ns: int, create: Create) -> Message:
+    """A diagnostic_msgs/DiagnosticArray of a node that is being configured."""
+    values: dict[str, object] = {"seconds": round(progress.seconds, 1)}
+    if progress.share is not None:
+        values["share"] = round(progress.share, 3)
+    array = create("diagnostic_msgs/msg/DiagnosticArray")
+    set_stamp(array.header.stamp, stamp_ns)
+    array.status = [_status(node, "getting ready", OK if progress.finished else WARN, str(progress), values, create)]
+    return array
+
+
+def _status(node: str, what: str, level: int, text: str, values: Mapping[str, object], create: Create) -> Message:
+    status = create("diagnostic_msgs/msg/DiagnosticStatus")
+    set_byte(status, "level", level)
+    status.name, status.message, status.hardware_id = f"{node}: {what}", text, "karp_perception"
+    status.values = key_values(dict(values), create)
+    return status

@@ -14,9 +14,10 @@ from rclpy.qos import QoSProfile
 
 from karp_perception.core import KarpError
 from karp_perception.core.counters import Counters
+from karp_perception.core.long_work import LongWork, Progress, listening
 from karp_perception.pipeline import PipelineSettings
 from karp_perception.ros import parameters
-from karp_perception.ros.diagnostics import DiagnosticsReport
+from karp_perception.ros.diagnostics import DiagnosticsReport, progress_message
 from karp_perception.ros.log_bridge import bridge_logging
 from karp_perception.ros.primitives import create_ros_message, message_class
 from karp_perception.ros.threads import Intake, LatestWorker
@@ -170,13 +171,18 @@ class PerceptionNode(LifecycleNode):
         self.settings = parameters.read(self, PipelineSettings(), self.sections)
         self._published = []
         self.frames, self.inputs = Counters(), {}
-        self.build()
-        self._built = True
-        self.report = DiagnosticsReport(self.get_name(), self.frames, self.inputs)
         # A plain publisher: a node that is not active has something to say as well.
         self._diagnostics = self.create_publisher(
             message_class("diagnostic_msgs/msg/DiagnosticArray"), "/diagnostics", 10
         )
+        try:
+            with listening(self._tell_progress), LongWork(f"getting {self.get_name()} ready"):
+                self.build()
+        except BaseException:
+            self.destroy_publisher(self._diagnostics)
+            raise
+        self._built = True
+        self.report = DiagnosticsReport(self.get_name(), self.frames, self.inputs)
         # On the steady clock: a simulation that stands still is something to report.
         self._timer = self.create_timer(self.node_settings.diagnostics_period, self._report, clock=self._steady)
 
@@ -226,6 +232,11 @@ class PerceptionNode(LifecycleNode):
             reason = "parameters take effect when the node is configured: deactivate it and clean it up first"
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
+
+    def _tell_progress(self, progress: Progress) -> None:
+        """While `build` compiles and exports, which can take a minute the first time: the node stays as it is."""
+        self.get_logger().info(str(progress))
+        self._diagnostics.publish(progress_message(self.get_name(), progress, self.now_ns(), create_ros_message))
 
     def _report(self) -> None:
         self._diagnostics.publish(self.report.message(self.now_ns(), create_ros_message))
