@@ -98,6 +98,12 @@ def _fisheye() -> Rig:
     return Rig("fisheye", LIDARS["os128"], mounted(0.0, 0.0, _ROOF), cameras)
 
 
+def _robot() -> Rig:
+    # What a small robot carries: a lidar on a short mast and a camera below it.
+    camera = CameraModel.pinhole("front", 640, 360, 90.0, (0.25, 0.0, 0.4))
+    return Rig("robot", LIDARS["vlp16"], mounted(0.0, 0.0, 0.65), (camera,))
+
+
 def _lidar_only(name: str, lidar: str) -> Callable[[], Rig]:
     return lambda: Rig(name, LIDARS[lidar], mounted(0.0, 0.0, 1.73))
 
@@ -109,6 +115,7 @@ _RIGS: dict[str, Callable[[], Rig]] = {
     "nuscenes": _nuscenes,
     "surround": _surround,
     "fisheye": _fisheye,
+    "robot": _robot,
     "lidar64": _lidar_only("lidar64", "64x1024"),
     "lidar16": _lidar_only("lidar16", "vlp16"),
 }
