@@ -44,6 +44,10 @@ class RssSettings(Settings):
     closing: float = setting(0.3, "slower approach is none", unit="m/s", low=0.0, high=5.0)
     frames: int = setting(2, "frames in which the same object is in danger until it is braked for", low=1, high=10)
     settled: float = setting(0.2, "age of a track from which it counts", unit="s", low=0.0, high=5.0)
+    unclassed_settled: float = setting(0.5, "the same for one without a class", unit="s", low=0.0, high=5.0)
+    significance: float = setting(
+        2.5, "motion towards the vehicle or its path in deviations, from which it is believed", low=0.0, high=10.0
+    )
 
 
 def distance_behind(
@@ -144,6 +148,7 @@ class RssCheck:
         velocity = np.clip(boxes.velocity, -_FASTEST, _FASTEST)
         c, sn = np.cos(heading), np.sin(heading)
         along, across = c * velocity[:, 0] + sn * velocity[:, 1], c * velocity[:, 1] - sn * velocity[:, 0]
+        along, across = self._surely(objects, c, sn, along, across)
         # What goes across brakes along its own axis, as well as anything does.
         share = np.minimum(np.abs(across) / np.maximum(np.hypot(along, across), 1e-6), 1.0)
         brakes = settings.lateral_braking + share * (settings.braking - settings.lateral_braking)
@@ -161,12 +166,15 @@ class RssCheck:
             self._frames = {}
             return []
         conflict = self._conflicts(way, gap, along, across, d, boxes, heading, found)
+        unclassed = boxes.label < 0
+        old = objects.age >= np.where(unclassed, settings.unclassed_settled, settings.settled)
+        old &= ~unclassed | (objects.unseen <= 0.0)
         frames: dict[int, int] = {}
         result = []
         for i, meets in zip(found.tolist(), conflict.tolist(), strict=True):
             number, closing = int(objects.track_id[i]), speed - float(along[i])
             braking = 0.0
-            if meets and closing > (0.0 if held[i] else settings.closing) and objects.age[i] >= settings.settled:
+            if meets and closing > (0.0 if held[i] else settings.closing) and old[i]:
                 frames[number] = self._frames.get(number, 0) + 1
                 if frames[number] >= settings.frames:
                     braking = self._needed(float(gap[i]), speed, float(along[i]))
@@ -175,6 +183,18 @@ class RssCheck:
             result.append(Danger(number, name, float(gap[i]), float(safe[i]), closing, float(along[i]), braking))
         self._frames = frames
         return sorted(result, key=lambda danger: (-danger.braking, danger.gap - danger.safe))
+
+    def _surely(
+        self, objects: Objects, c: np.ndarray, s: np.ndarray, along: np.ndarray, across: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Velocities along and across the path (N,), without motion against it or across that may well be none."""
+        covariance = objects.covariance[:, 4:6, 4:6]
+        xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
+        least = self._settings.significance
+        along_deviation = np.sqrt(np.clip(c * c * xx + 2 * c * s * xy + s * s * yy, 0.0, _FASTEST**2))
+        across_deviation = np.sqrt(np.clip(s * s * xx - 2 * c * s * xy + c * c * yy, 0.0, _FASTEST**2))
+        surely = np.abs(across) > least * across_deviation
+        return np.where(-along > least * along_deviation, along, np.maximum(along, 0.0)), np.where(surely, across, 0.0)
 
     def _needed(self, gap: float, speed: float, other: float) -> float:
         """Braking (m/s²) that takes off what closes the gap (m), within what a proper response may be."""
