@@ -60,7 +60,6 @@ setup(
         "odometry": ["kiss-icp>=1.2"],
         "training": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.2", "tensorboard>=2.15"],
         "carla": ["carla>=0.9.15"],
-        "opendrive": ["carla>=0.9.15"],
         "lanelet2": ["lanelet2>=1.2.2"],
         "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9"],
     },

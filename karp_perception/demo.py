@@ -37,7 +37,7 @@ _SENSORS = {
     "points": "/lidar/points",
     "odometry": "/odometry",
 }
-_STACK_INPUTS = {**_SENSORS, "route": "/route", "speed_limit": "/speed_limit"}
+_STACK_INPUTS = {**_SENSORS, "route": "/route", "speed_limit": "/speed_limit", "signals": "/signals"}
 _RECORDED = [
     *_STACK_INPUTS.values(), "/tf", "/tf_static", "/world/truth/*", "/stack/output/*", "/diagnostics",
 ]  # fmt: skip
@@ -176,7 +176,7 @@ def _drive_without_ros(out: Path, seconds: float, settings: PipelineSettings, pr
         count = max(1, round(seconds / world.step_s))
         for k in range(count):
             frame, truth = world.sensors(), world.truth()
-            result = pipeline.step(frame, world.route, world.route.speed_limit)
+            result = pipeline.step(frame, world.route, world.route.speed_limit, world.road)
             recorded.truth[frame.stamp_ns] = (truth.boxes, truth.object_id)
             recorded.plans[frame.stamp_ns] = result.plan
             latencies.append(result.latency_ms)

@@ -78,6 +78,7 @@ def _actions(context: LaunchContext) -> list[Any]:
             "odometry": "/odometry",
             "route": "/route",
             "speed_limit": "/speed_limit",
+            "signals": "/signals",
             "composed": given["composed"],
             "config": given["config"],
             "vehicle": given["vehicle"],
@@ -109,8 +110,8 @@ def _actions(context: LaunchContext) -> list[Any]:
     )
     ending = TimerAction(period=_LAST_FRAMES, actions=[EmitEvent(event=Shutdown(reason="the drive is over"))])
     at_end = RegisterEventHandler(OnProcessExit(target_action=world, on_exit=[ending]))
-    topics = ["/camera/*", "/lidar/*", "/odometry", "/route", "/tf", "/tf_static", "/world/*", "/diagnostics"]
-    outputs = ["/stack/output/*", "/detector/output/*", "/tracker/output/*", "/planner/output/*"]
+    topics = ["/camera/*", "/lidar/*", "/odometry", "/route", "/signals", "/tf", "/tf_static", "/world/*"]
+    outputs = ["/diagnostics", "/stack/output/*", "/detector/output/*", "/tracker/output/*", "/planner/output/*"]
     recorder = Node(
         package="karp_perception",
         executable="recorder",

@@ -31,6 +31,8 @@ ARGUMENTS = {
     "odometry": ("", "odometry topic; without, ~/input/odometry, and the lidar's own odometry while nothing comes"),
     "route": ("", "nav_msgs/Path to follow; without, ~/input/route"),
     "speed_limit": ("", "std_msgs/Float32 topic, m/s; without, ~/input/speed_limit"),
+    "signals": ("", "vision_msgs/Detection3DArray of stop lines and what lights show; without, ~/input/signals"),
+    "map": ("", "OpenDRIVE (.xodr) or lanelet2 (.osm) file of the road; without, that of the parameter file"),
     "command": ("", "AckermannDriveStamped topic for the commands; without, ~/output/command"),
     "drive": ("", "AckermannDrive topic for the same without a stamp; without, ~/output/drive"),
     "base_frame": ("", "frame of the vehicle; without, that of the parameter file"),
@@ -59,7 +61,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         "lidar": _truth(given["lidar"]),
         "cameras": cameras or [""],
     }
-    named = {"sensing.base_frame": given["base_frame"], "odom_frame": given["odom_frame"]}
+    named = {"sensing.base_frame": given["base_frame"], "odom_frame": given["odom_frame"], "map.file": given["map"]}
     parameters |= {name: value for name, value in named.items() if value}
     if given["input_timeout"]:
         parameters["input_timeout"] = float(given["input_timeout"])
@@ -71,7 +73,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         sensors += [(f"~/input/{kind}{i}", topic) for i, topic in enumerate(topics)]
     frames = [(f"/{name}", given[name]) for name in ("tf", "tf_static")]
     odometry = [("~/input/odometry", given["odometry"])]
-    route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit")]
+    route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit", "signals")]
 
     vehicle = [str(parameter_file(given["vehicle"]))] if given["vehicle"] else []
     driving = [(f"~/output/{name}", given[name]) for name in ("command", "drive")]

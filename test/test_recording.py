@@ -13,6 +13,7 @@ from tiny_world import CAR, T_BASE_LIDAR, TinyWorld
 
 from karp_perception.core import Boxes, Command, EgoState, LightColor, Route, Vehicle
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, transform_points
+from karp_perception.ros.signal_messages import stops_from_signals
 from karp_perception.sensing.bags import BagReader
 from karp_perception.sensing.pointclouds import decode_pointcloud
 from karp_perception.world.interface import TrafficLight
@@ -40,6 +41,7 @@ def test_the_recording_says_what_the_world_said(tmp_path: Path) -> None:
     often = {
         "/tf", "/odometry", "/speed_limit", "/camera/front/camera_info", "/camera/front/image_raw/compressed",
         "/lidar/points", "/world/truth/objects", "/world/truth/markers", "/world/truth/lights",
+        "/signals",
     }  # fmt: skip
     counts = {name: topic.count for name, topic in topics.items()}
     assert counts == {"/tf_static": 1, "/route": 1, **dict.fromkeys(often, 3)}
@@ -56,6 +58,8 @@ def test_the_recording_says_what_the_world_said(tmp_path: Path) -> None:
         np.testing.assert_array_equal(decoded.time, sensors.lidar.time)
         position = messages["/odometry"][k].pose.pose.position
         np.testing.assert_allclose((position.x, position.y), sensors.ego.T_odom_base[:2, 3])
+        (stop,) = stops_from_signals(messages["/signals"][k])
+        assert (stop.number, stop.color, stop.point.tolist()) == (3, LightColor.RED, [80.0, 0.0])
         assert [d.id for d in messages["/world/truth/objects"][k].detections] == ["7"]
         image = cv2.imdecode(np.asarray(messages["/camera/front/image_raw/compressed"][k].data), cv2.IMREAD_COLOR)
         assert image.shape == sensors.cameras["front"].image.shape

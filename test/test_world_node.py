@@ -18,9 +18,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_graph import NodeProcess, Peer, counts, wait_until
 from tiny_world import CAR, INTRINSICS, START_NS, T_BASE_CAMERA, T_BASE_LIDAR, TinyWorld
 
+from karp_perception.core import LightColor, StopKind
 from karp_perception.core.geometry import pose_from_quaternion, transform_points
 from karp_perception.ros import messages
 from karp_perception.ros.messages import create_ros_message as create
+from karp_perception.ros.signal_messages import stops_from_signals
 from karp_perception.sensing.pointclouds import decode_pointcloud
 
 pytestmark = pytest.mark.ros
@@ -74,6 +76,7 @@ def test_everything_a_world_says_arrives_as_it_was_said(peer: Peer) -> None:
             "/camera/front/camera_info": "sensor_msgs/msg/CameraInfo",
             "/odometry": "nav_msgs/msg/Odometry",
             "/speed_limit": "std_msgs/msg/Float32",
+            "/signals": "vision_msgs/msg/Detection3DArray",
             "/tf": "tf2_msgs/msg/TFMessage",
             "/clock": "rosgraph_msgs/msg/Clock",
             "/world/truth/objects": "vision_msgs/msg/Detection3DArray",
@@ -118,6 +121,10 @@ def test_everything_a_world_says_arrives_as_it_was_said(peer: Peer) -> None:
         assert said["/world/truth/objects"].detections[0].id == "7"
         (group,) = said["/world/truth/lights"].traffic_light_groups
         assert (group.traffic_light_group_id, group.elements[0].color) == (3, 1)
+        (stop,) = stops_from_signals(said["/signals"])
+        assert said["/signals"].header.frame_id == "odom"
+        assert (stop.number, stop.kind, stop.color) == (3, StopKind.LIGHT, LightColor.RED)
+        np.testing.assert_allclose(stop.point, [80.0, 0.0])
         assert said["/speed_limit"].data == 10.0
         assert len(said["/world/truth/markers"].markers) > 1
         world.tick()

@@ -16,6 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from karp_perception.core import EgoState, InvalidInput, MissingTransform, Route
 from karp_perception.core.counters import Counters
 from karp_perception.ros.motion_messages import route_from_path
+from karp_perception.ros.placement import T_odom_from
 from karp_perception.ros.primitives import get_stamp, message_class
 from karp_perception.sensing.assembler import LIDAR, FrameAssembler
 from karp_perception.sensing.topics import CameraTopics
@@ -236,21 +237,18 @@ class RouteInput:
         message = self._message
         if message is None or self._fixed is not None:
             return self._fixed
-        base, frame = self._node.settings.sensing.base_frame, message.header.frame_id
+        base, odom = self._node.settings.sensing.base_frame, self._node.node_settings.odom_frame
+        frame = message.header.frame_id
+        in_odom = frame in ("", odom)
+        if ego is None and not in_odom:
+            return None
         try:
-            if frame in ("", self._node.node_settings.odom_frame):
-                self._fixed = route_from_path(message)
-                return self._fixed
-            # By way of the vehicle: the odom frame of a lidar odometry hangs on no tree.
-            if ego is None:
-                return None
-            T_base_frame = np.eye(4) if frame == base else self._transforms.lookup(base, frame, ego.stamp_ns)
+            T_odom_frame = T_odom_from(frame, ego, self._transforms, base, odom)
         except MissingTransform as error:
             log.warning("the route cannot be used yet: %s", error)
             return None
-        T_odom_frame = ego.T_odom_base @ T_base_frame
-        if frame == base:
-            # It belongs to where the vehicle was, and must not travel with it.
+        if in_odom or frame == base:
+            # What is given from the vehicle belongs to where that was, and must not travel with it.
             self._fixed = route_from_path(message, T_odom_frame)
             return self._fixed
         # The same Route as long as the frames have not moved against each other, so that progress along it is kept.

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from karp_perception.core import ConfigurationError, Settings, setting
+from karp_perception.core import ConfigurationError, Settings, nested, setting
 from karp_perception.core.settings import Parameter
+from karp_perception.maps.files import MapSettings
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -41,6 +42,10 @@ class NodeSettings(Settings):
     input_timeout: float = setting(
         0.5, "without new data for this long the decision is NO_INPUT", unit="s", low=0.05, high=60.0
     )
+    signal_timeout: float = setting(
+        1.0, "without new signals for this long the colours of lights are unknown", unit="s", low=0.05, high=60.0
+    )
+    map: MapSettings = nested(MapSettings)
     diagnostics_period: float = setting(1.0, "between two messages on /diagnostics", unit="s", low=0.1, high=60.0)
 
     @property

@@ -1,4 +1,4 @@
-"""The `planner` node: objects, obstacles, odometry and a route in; path, trajectory, decision and command out."""
+"""The `planner` node: objects, obstacles, odometry, route and road in; path, trajectory, decision and command out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from karp_perception.ros.motion_input import OdometryInput
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, PLANNING, TRACKING, Outputs, boxes_in_base, objects_in_base
 from karp_perception.ros.process import run
+from karp_perception.ros.road_input import RoadInput
 from karp_perception.ros.watchdog import Silence, Watchdog
 from karp_perception.sensing.transforms import TransformBuffer
 
@@ -34,13 +35,15 @@ class PlannerNode(PerceptionNode):
         self.odometry = OdometryInput(self)
         self.transforms = TransformBuffer(self.settings.sensing.transform_history)
         self.route = RouteInput(self, self.transforms)
+        self.road = RoadInput(self, self.transforms, self.odometry.motion.at)
         base = self.settings.sensing.base_frame
         kinds = {
             "obstacles": (PERCEPTION["obstacles"], partial(boxes_in_base, base_frame=base)),
             "objects": (TRACKING["objects"], partial(objects_in_base, base_frame=base)),
         }
         self.joined = JoinedInputs(self, "objects", kinds, self.odometry.reaches)
-        counters = {**self.joined.counters, "odometry": self.odometry.counters, **self.route.counters}
+        counters = {**self.joined.counters, "odometry": self.odometry.counters}
+        counters |= self.route.counters | self.road.counters
         self.count(self.joined.counters["objects"], counters)
         self.driving = Driving(self, self.odometry.motion.at)
         self.outputs = Outputs(self, PLANNING)
@@ -53,6 +56,7 @@ class PlannerNode(PerceptionNode):
         subscribe_transforms(self.heard, self.transforms.add_message)
         self.odometry.subscribe(self.heard)
         self.route.subscribe(self.heard)
+        self.road.subscribe(self.heard)
         self.joined.subscribe(self.heard)
         self.watchdog.start()
 
@@ -71,7 +75,8 @@ class PlannerNode(PerceptionNode):
         self.watchdog.fed(stamp_ns)
         objects, obstacles = bundle.payloads["objects"], bundle.payloads["obstacles"]
         with stopwatch("planning"):
-            plan = self.planner.step(stamp_ns, objects, obstacles, ego, self.route.at(ego), self.route.speed_limit)
+            route, limit, road = self.route.at(ego), self.route.speed_limit, self.road.at(ego)
+            plan = self.planner.step(stamp_ns, objects, obstacles, ego, route, limit, road)
         start = time.perf_counter()
         self._publish_plan(plan, ego)
         self.outputs.markers(stamp_ns, lambda drawing: drawing.plan(plan))

@@ -13,6 +13,7 @@ from karp_perception.ros.messages import MarkerDrawing
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import OUTPUTS, Outputs
 from karp_perception.ros.process import run
+from karp_perception.ros.road_input import RoadInput
 from karp_perception.ros.trails import Trails
 from karp_perception.ros.warm_up import warm_up_pipeline
 from karp_perception.ros.watchdog import Silence, Watchdog
@@ -30,7 +31,8 @@ class StackNode(PerceptionNode):
         """The sensors' assembler and the whole pipeline (warm)."""
         self.sensors = SensorInputs(self)
         self.route = RouteInput(self, self.sensors.assembler.transforms)
-        self.inputs |= self.route.counters
+        self.road = RoadInput(self, self.sensors.assembler.transforms, self.sensors.assembler.ego_motion.at)
+        self.inputs |= self.route.counters | self.road.counters
         self.pipeline = Pipeline(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.trails = Trails()
         self.driving = Driving(self, self.sensors.assembler.ego_motion.at)
@@ -48,6 +50,7 @@ class StackNode(PerceptionNode):
         self.start_threads(self.sensors.assembler.poll, self.work)
         self.sensors.open()
         self.route.subscribe(self.heard)
+        self.road.subscribe(self.heard)
         self.watchdog.start()
 
     def close(self) -> None:
@@ -67,8 +70,8 @@ class StackNode(PerceptionNode):
             self._publish_plan(frame.plan(self.pipeline.planner, motion), motion)
             return
         self.watchdog.fed(frame.stamp_ns)
-        route = self.route.at(frame.ego or self.ego)
-        result = self.pipeline.step(frame, route, self.route.speed_limit)
+        ego = frame.ego or self.ego
+        result = self.pipeline.step(frame, self.route.at(ego), self.route.speed_limit, self.road.at(ego))
         self.ego = result.ego
         start, stamp_ns = time.perf_counter(), result.stamp_ns
         self._publish_plan(result.plan, result.ego)

@@ -6,6 +6,7 @@
 | `/lidar/points` | sensor_msgs/PointCloud2, x y z intensity and, where the lidar tells, the time of each point |
 | `/odometry`, `/tf` | the vehicle's exact motion |
 | `/speed_limit` | std_msgs/Float32, m/s, where the route has one |
+| `/signals` | vision_msgs/Detection3DArray of the stop lines around and what lights show, see `signal_messages` |
 | `/tf_static`, `/route` | once: where the sensors are, where to go |
 | `<truth>/objects`, `<truth>/markers` | every actor around the vehicle, hidden or not, with its id, in `base_link` |
 | `<truth>/lights` | autoware_perception_msgs/TrafficLightGroupArray, ids as in the layout |
@@ -13,13 +14,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from karp_perception.core import Boxes, CameraFrame, LidarSweep, LightColor, Route, SensorFrame
+from karp_perception.core import (
+    Boxes,
+    CameraFrame,
+    EgoState,
+    LidarSweep,
+    LightColor,
+    Route,
+    SensorFrame,
+    StopLine,
+)
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.ros.box_messages import detections_bytes
 from karp_perception.ros.markers import MarkerDrawing
@@ -32,6 +43,7 @@ from karp_perception.ros.sensor_messages import (
     pointcloud_message,
     transforms_message,
 )
+from karp_perception.ros.signal_messages import SIGNALS, signals_message
 from karp_perception.sensing.qos import LATCHED, Qos
 from karp_perception.world.interface import TrafficLight, Truth, World
 
@@ -42,6 +54,7 @@ SENSOR = Qos(depth=5)
 """Reliable: heard by subscribers of both kinds."""
 
 _STATE = Qos()
+_SIGNAL_RANGE = 150.0  # m
 _LIGHT_COLORS = {LightColor.RED: 1, LightColor.YELLOW: 2, LightColor.GREEN: 3}  # TrafficLightElement.color
 _CIRCLE, _SOLID_ON = 1, 2  # TrafficLightElement.shape and .status
 
@@ -83,9 +96,18 @@ class WorldMessages:
         yield Outgoing("/tf_static", "tf2_msgs/msg/TFMessage", lambda: self._transforms(mounts, stamp_ns), LATCHED)
         yield Outgoing("/route", "nav_msgs/msg/Path", lambda: route_bytes(route, stamp_ns, ODOM), LATCHED)
 
-    def sensors(self, frame: SensorFrame, speed_limit: float | None = None) -> Iterator[Outgoing]:
-        """What the sensors say, motion first: it is what the rest is placed with. `speed_limit` in m/s."""
+    def sensors(
+        self, frame: SensorFrame, speed_limit: float | None = None, stops: Sequence[StopLine] = ()
+    ) -> Iterator[Outgoing]:
+        """What the sensors say, motion first: it is what the rest is placed with.
+
+        Args:
+            frame: of the sensors.
+            speed_limit: m/s.
+            stops: stop lines of the world's road, with what lights show now.
+        """
         ego, stamp_ns = frame.ego, frame.stamp_ns
+        yield Outgoing("/signals", SIGNALS, lambda: signals_message(_near(stops, ego), stamp_ns, self.create, ODOM))
         if speed_limit is not None:
             yield Outgoing("/speed_limit", "std_msgs/msg/Float32", lambda: self._number(speed_limit))
         if ego is not None:
@@ -167,6 +189,14 @@ class WorldMessages:
             group.elements.append(element)
             message.traffic_light_groups.append(group)
         return message
+
+
+def _near(stops: Sequence[StopLine], ego: EgoState | None) -> list[StopLine]:
+    """Those within the range of signals of the vehicle."""
+    if ego is None:
+        return list(stops)
+    x, y = ego.T_odom_base[:2, 3]
+    return [stop for stop in stops if math.hypot(stop.point[0] - x, stop.point[1] - y) <= _SIGNAL_RANGE]
 
 
 def optical_frame(camera: str) -> str:

@@ -166,7 +166,8 @@ class WorldNode(Node):
         self.report.times.add(stopwatch.milliseconds)
 
     def _frame_messages(self) -> Iterable[Outgoing]:
-        yield from self._messages.sensors(self._world.sensors(), self._world.route.speed_limit)
+        world = self._world
+        yield from self._messages.sensors(world.sensors(), world.route.speed_limit, world.road.stops)
         if self.settings.truth:
             truth = self._world.truth()
             self._watch(truth)

@@ -54,7 +54,7 @@ def recorded_frames(
             frame, truth, stamp_ns = world.sensors(), world.truth(), world.stamp_ns
             if done == 1:
                 write(stamp_ns, messages.once(frame, world.route))
-            write(stamp_ns, messages.sensors(frame, world.route.speed_limit))
+            write(stamp_ns, messages.sensors(frame, world.route.speed_limit, world.road.stops))
             write(stamp_ns, messages.truth(truth))
             world.apply(driver.command(truth.ego, truth.boxes, truth.lights))
             world.tick()
