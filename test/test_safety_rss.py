@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -227,3 +228,15 @@ def test_young_tracks_do_not_count_yet() -> None:
         ego = EgoState(k * STEP_NS, pose_from_xy_yaw(k, 0, 0), np.array([10.0, 0.0]))
         plan = layer.checked(onward(k * STEP_NS, 10.0), young, Boxes.empty(), ego, np.inf, k * STEP_NS)
     assert plan.trajectory.speed.min() == 10.0
+
+
+@pytest.mark.parametrize(("deviation", "believed"), [(0.3, True), (3.0, False)])
+def test_motion_towards_the_vehicle_is_believed_where_it_is_known(deviation: float, believed: bool) -> None:
+    """Something at the end of a short gap that seems to come at 4 m/s, while the vehicle creeps."""
+    found = objects_of(boxes_of([(VEHICLE.front + 4.0, 0, 2.0, 1.8, 0, -4.0, 0)], -1))
+    uncertain = replace(found, covariance=np.tile(deviation**2 * np.eye(6), (1, 1, 1)))
+    layer = SafetyLayer()
+    for k in range(4):
+        ego = EgoState(k * STEP_NS, pose_from_xy_yaw(0.2 * k, 0, 0), np.array([2.0, 0.0]))
+        plan = layer.checked(onward(k * STEP_NS, 2.0), uncertain, Boxes.empty(), ego, np.inf, k * STEP_NS)
+    assert any("RSS" in note for note in plan.notes) == believed
