@@ -18,7 +18,8 @@ _COMPARABLE_S = 10.0  # data of another age than this is not of this node's cloc
 
 
 class Driving:
-    """Plan -> Command at the present of the node's clock.
+    """Plan -> Command at the present of the node's clock. What is clamped to the vehicle's limits is told in
+    `/diagnostics` with the frames.
 
     Args:
         node: whose clock and settings.
@@ -35,7 +36,13 @@ class Driving:
         now_ns = self.now_ns(plan.stamp_ns)
         if ego is not None:
             self._controller.observe(ego)
-        return self._controller.step(plan, self._motion(now_ns) or ego, now_ns)
+        command = self._controller.step(plan, self._motion(now_ns) or ego, now_ns)
+        notes = self._node.report.notes
+        if self._controller.notes:
+            notes["command"] = "; ".join(self._controller.notes)
+        else:
+            notes.pop("command", None)
+        return command
 
     def now_ns(self, stamp_ns: int) -> int:
         """The present on the time line of the data: its stamp, where the node's clock is another one."""
