@@ -7,18 +7,36 @@ import numpy as np
 import orjson
 import pytest
 
-from karp_perception.core import Boxes, ConfigurationError, EgoState, Lane, Road, Route, SensorFrame, Vehicle
+from karp_perception.core import (
+    Boxes,
+    ConfigurationError,
+    Decision,
+    DecisionKind,
+    EgoState,
+    Lane,
+    LightColor,
+    Objects,
+    Plan,
+    Road,
+    Route,
+    SensorFrame,
+    StopKind,
+    StopLine,
+    Trajectory,
+    Vehicle,
+)
 from karp_perception.core.frames import LidarSweep
 from karp_perception.core.geometry import invert_pose
-from karp_perception.drive.cases import DriveOptions
+from karp_perception.drive.baselines import make_baseline
+from karp_perception.drive.cases import MEASURED, DriveOptions, expert_way
 from karp_perception.drive.drivers import TruthDriver, outlines
 from karp_perception.drive.faults import SensorFaults
 from karp_perception.drive.loop import Setting, drive
 from karp_perception.drive.run import digest, run
-from karp_perception.drive.summary import summarised
-from karp_perception.evaluation.driving import contacts
+from karp_perception.drive.summary import compared, summarised
+from karp_perception.evaluation.driving import contacts, gaps
 from karp_perception.evaluation.verdict import verdict
-from karp_perception.pipeline import PipelineSettings
+from karp_perception.pipeline import PipelineSettings, Result
 from karp_perception.view.drive_drawing import draw_drive
 from karp_perception.view.drive_report import write_report
 from karp_perception.world.interface import Truth, World
@@ -152,6 +170,113 @@ def test_perfect_perception_knows_what_is_in_sight_and_no_more():
     assert (shapes.label == -1).all()
 
 
+def wall(x):
+    """A car that stands in the way."""
+    return [(x, 0.0, 0.0)]
+
+
+def test_idm_keeps_its_distance_and_stops():
+    record = driven(RoadOfBoxes(wall(90.0)), 20.0, planner="idm")
+    assert contacts(record) == []
+    assert record.speed[-1] < 0.1
+    # PDM-Closed's IDM stands at its least gap, 1 m; creeping up to it takes long.
+    assert 0.8 < gaps(record).min() < 3.0
+    behind = driven(RoadOfBoxes([(40.0, 0.0, 8.0)]), 25.0, planner="idm")
+    assert behind.speed[-1] == pytest.approx(8.0, abs=0.2)
+    # Treiber et al.: in equilibrium s = (s0 + v T) / sqrt(1 - (v / v0)^delta).
+    wanted = (1.0 + 8.0 * 1.5) / np.sqrt(1 - (8.0 / 12.0) ** 10)
+    assert gaps(behind)[-1] == pytest.approx(wanted, abs=0.5)
+
+
+def test_idm_looks_at_nothing_but_its_own_way():
+    assert driven(RoadOfBoxes([(50.0, 3.5, 0.0)]), planner="idm").speed.min() > 11.0
+
+
+@pytest.mark.parametrize(("color", "stands"), [(LightColor.RED, True), (LightColor.GREEN, False)])
+def test_idm_stops_at_red_lights(color, stands):
+    world = RoadOfBoxes()
+    light = StopLine(1, np.array([90.0, 0.0]), StopKind.LIGHT, color)
+    world.road = Road(world.road.lanes, (light,))
+    record = driven(world, planner="idm")
+    assert (record.speed[-1] < 0.3) == stands
+    assert not stands or record.x[-1] + record.front < 90.0
+
+
+def test_constant_speed_stays_constant_whatever_comes():
+    record = driven(RoadOfBoxes(wall(90.0), speed=10.0), planner="constant")
+    assert np.ptp(record.speed) < 0.3
+    assert contacts(record)[0].at_fault
+
+
+def test_baselines_follow_a_bend():
+    world = RoadOfBoxes(speed=8.0)
+    angle = np.linspace(0.0, 1.5, 60)
+    world.route = Route(
+        np.vstack([[0.0, 0.0], np.column_stack([30 + 40 * np.sin(angle), 40 * (1 - np.cos(angle))])]), 8.0
+    )
+    record = driven(world, 10.0, planner="constant")
+    assert record.yaw[-1] > 1.0
+    assert np.abs(record.along_and_offset[1]).max() < 0.5
+
+
+def test_without_motion_or_route_baselines_stop():
+    plan = make_baseline("idm", VEHICLE).step(START_NS, None, None, None)
+    assert (plan.decision.kind, len(plan.trajectory)) == (DecisionKind.NO_INPUT, 0)
+
+
+# Latency
+
+
+class TwoSpeeds:
+    """Plans 5 m/s for the first second, then 10 m/s."""
+
+    def __init__(self):
+        self.asked = []
+
+    def step(self, world, t, route, limit):
+        self.asked.append(t)
+        speed, time = 5.0 if t < 0.95 else 10.0, np.linspace(0.0, 4.0, 41)
+        way = Trajectory(time, speed * time, 0 * time, 0 * time, np.full(41, speed), 0 * time, 0 * time)
+        plan = Plan(world.stamp_ns, way, Decision(DecisionKind.CRUISE, f"CRUISE {speed:g}"))
+        ego = world.truth().ego
+        empty = Objects.empty()
+        result = Result(world.stamp_ns, ego, empty.boxes, empty.boxes, empty, plan, {"total": 250.0})
+        return SensorFrame(world.stamp_ns, ego=ego), result
+
+
+def first_fast(latency):
+    """s at which the command of the second speed begins to hold, and the driver."""
+    world, driver = RoadOfBoxes(speed=5.0), TwoSpeeds()
+    drive(world, driver, VEHICLE, 2.5, Setting(latency=latency))
+    fast = next((tick, delay) for tick, delay, command in world.commands if command.speed > 7.0)
+    return 0.1 * fast[0] + fast[1], driver
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.04, 0.1])
+def test_a_plan_takes_effect_when_its_latency_is_over(latency):
+    when, driver = first_fast(latency)
+    assert when == pytest.approx(1.0 + latency)
+    assert len(driver.asked) == 25  # it keeps up
+
+
+@pytest.mark.parametrize(("latency", "took"), [(0.25, 0.25), (None, 0.25)])
+def test_frames_that_come_while_another_is_worked_on_are_left_out(latency, took):
+    when, driver = first_fast(latency)
+    np.testing.assert_allclose(np.diff(driver.asked), 0.3)
+    assert when == pytest.approx(driver.asked[4] + took)  # 1.2 s is the first after 0.95 s
+
+
+def test_latency_costs_way_before_a_wall():
+    prompt, late = (
+        drive(
+            RoadOfBoxes(wall(60.0)), TruthDriver(PipelineSettings(), SensorFaults(()), "idm"), VEHICLE, 8.0,
+            Setting(lambda _: 12.0, latency=latency),
+        )
+        for latency in (0.0, 0.5)
+    )  # fmt: skip
+    assert gaps(late).min() < gaps(prompt).min()
+
+
 # Faults
 
 
@@ -169,6 +294,23 @@ def test_blind_the_vehicle_stops_by_itself():
 def test_one_kind_of_sensor_suffices_for_perfect_perception():
     record = driven(RoadOfBoxes(), duration=5.0, faults=lost("lidar"))
     assert record.speed.min() > 11.0
+
+
+def test_a_silent_detector_leaves_the_geometric_channel():
+    faults = SensorFaults(lost("detector", begin=0.0))
+    driver, world = TruthDriver(PipelineSettings(), faults), RoadOfBoxes(wall(30.0))
+    _, result = driver.step(world, 0.5, world.route, 12.0)
+    assert len(result.objects) == 0
+    assert len(result.obstacles) == 1
+    record = driven(RoadOfBoxes(wall(80.0)), faults=lost("detector"))
+    assert contacts(record) == []
+
+
+def test_a_jump_of_the_clock_is_one_of_the_vehicles():
+    faults = SensorFaults([Fault("clock", "jump", 1.0, 9.0, 5.0)])
+    assert [faults.clock(t) for t in (0.5, 1.5)] == [0.0, 5.0]
+    record = driven(RoadOfBoxes(), duration=4.0, faults=[Fault("clock", "jump", 1.0, 9.0, 5.0)])
+    assert record.speed.min() > 9.0
 
 
 def test_frozen_odometry_repeats_itself_with_new_stamps():
@@ -292,14 +434,20 @@ def test_a_drawing_shows_the_drive(stopped):
 
 
 def test_a_summary_weighs_scenarios_not_cases(ccrs, tmp_path, stopped):
-    row = verdict(ccrs, stopped, EXPERT)
-    rows = [row, {**row, "score": 0.0, "passed": False}, {**row, "scenario": "other", "case": "other"}]
+    row = {**verdict(ccrs, stopped, EXPERT), "picture": "cases/a.png", "clip": None}
+    worse = {**row, "score": 0.0, "passed": False, "clip": "cases/a.mp4", "perception_error": "a phantom <b>"}
+    rows = [row, worse, {**row, "scenario": "other", "case": "other", "picture": "cases/other.png"}]
     summary = summarised(rows, DriveOptions())
+    other = {**summary, "planner": "idm"}
+    summary |= {"baselines": {"idm": other}, "comparison": [compared(summary), compared(other)]}
     assert (summary["scenarios"], summary["cases"], summary["contacts"]) == (2, 3, 0)
     assert summary["score"] == pytest.approx(0.75)
     write_report(tmp_path, summary)
     page = (tmp_path / "report.html").read_text()
     assert "cases/other.png" in page
+    assert "<video controls muted loop preload=none src='cases/a.mp4'>" in page
+    assert "a phantom &lt;b&gt;" in page
+    assert "<td>idm" in page
     assert "ccrs,speed=40,overlap=100" in (tmp_path / "report.md").read_text()
 
 
@@ -311,9 +459,11 @@ def test_results_depend_on_the_case_and_on_how_it_is_driven(ccrs):
         digest(replace(ccrs, duration=3.0), DriveOptions(), settings),
         digest(ccrs, DriveOptions(seed=1), settings),
         digest(ccrs, DriveOptions("model"), settings),
+        digest(ccrs, DriveOptions(planner="idm"), settings),
+        digest(ccrs, DriveOptions(latency_ms=50.0), settings),
         digest(ccrs, DriveOptions(), replace(settings, vehicle=Vehicle(width=2.0))),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 7
 
 
 @pytest.mark.parametrize(
@@ -330,6 +480,17 @@ def test_wrong_orders_are_one_clear_line(tmp_path, how, words):
     assert words in str(caught.value)
     with pytest.raises(ConfigurationError, match="perception: expected one of truth, model"):
         DriveOptions("eyes")
+    with pytest.raises(ConfigurationError, match="planner: expected one of karp, idm, constant"):
+        DriveOptions(planner="somebody")
+    with pytest.raises(ConfigurationError, match="latency_ms: expected 0 to 2000 ms"):
+        DriveOptions(latency_ms=5000.0)
+
+
+def test_latency_is_fixed_unless_measured():
+    assert DriveOptions().latency == 0.0
+    assert DriveOptions("model").latency == pytest.approx(0.1)
+    assert DriveOptions("model", latency_ms=30.0).latency == pytest.approx(0.03)
+    assert DriveOptions("model", latency_ms=MEASURED).latency is None
 
 
 # Through the embedded world
@@ -361,7 +522,29 @@ scenarios:
 def suite_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("drives")
     (out / "mine.yaml").write_text(SMALL)
-    return out, run(out / "out", out / "mine.yaml", workers=1)
+    return out, run(out / "out", out / "mine.yaml", workers=1, planners=("karp", "constant"))
+
+
+def test_baselines_drive_the_same_cases(suite_run):
+    out, summary = suite_run
+    constant = summary["baselines"]["constant"]
+    assert [row["case"] for row in constant["rows"]] == [row["case"] for row in summary["rows"]]
+    assert constant["contacts"] == 1  # the car that stands ahead
+    assert [line["planner"] for line in summary["comparison"]] == ["karp", "constant"]
+    assert constant["nuplan_score"] < summary["nuplan_score"]
+    row = constant["rows"][0]
+    assert (out / "out" / row["picture"]).is_file()
+    assert (out / "out" / row["clip"]).stat().st_size > 5_000
+
+
+def test_the_expert_gets_along_and_stops_behind_what_stands(suite_run):
+    out, _ = suite_run
+    stood, passed = (s.cases[0] for s in load_suite(out / "mine.yaml"))
+    way = expert_way(stood)
+    assert 15.0 < way[-1] - way[0] < 36.0
+    assert way[-1] - way[-20] < 1.0
+    way = expert_way(passed)
+    assert way[-1] - way[0] == pytest.approx(39 * 0.1 * 40 / 3.6, rel=0.05)
 
 
 def test_a_suite_is_driven_and_leaves_its_files(suite_run):
@@ -382,7 +565,7 @@ def test_finished_cases_are_kept_and_changed_ones_driven_again(suite_run):
     path = out / "out" / "cases" / "standing_car.json"
     before, other = path.stat().st_mtime_ns, (out / "out" / "cases" / "next_lane.json").stat().st_mtime_ns
     (out / "mine.yaml").write_text(SMALL.replace("duration_s: 4", "duration_s: 3"))
-    again = run(out / "out", out / "mine.yaml", workers=1)
+    again = run(out / "out", out / "mine.yaml", workers=1, planners=("karp", "constant"))
     assert path.stat().st_mtime_ns == before
     assert (out / "out" / "cases" / "next_lane.json").stat().st_mtime_ns > other
     assert again["rows"][0] == summary["rows"][0]
