@@ -1,4 +1,4 @@
-"""torch -> ONNX: static shapes, standard operators, one self-contained file a graph."""
+"""torch -> ONNX: static shapes, standard operators."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from karp_perception.detection.model.detector_net import DetectorNet
-from karp_perception.detection.runtime.graph import NETWORK_OUTPUTS, Graph
+from karp_perception.detection.runtime.graph import LIDAR_POSITION, NETWORK_OUTPUTS, Graph
+from karp_perception.detection.runtime.onnx_scopes import keep_scopes_only
+from karp_perception.detection.runtime.operators import require_standard
 
 OPSET = 18
 """Understood by TensorRT 10, OpenVINO and ONNX Runtime of the last three years."""
+
+_MAX_BATCH = 64  # of a file with a dynamic one
 
 
 class NetworkGraph(nn.Module):
@@ -45,21 +49,38 @@ class NetworkGraph(nn.Module):
         return tuple(getattr(prediction, name) for name in NETWORK_OUTPUTS)
 
 
-def export(graph: Graph, file: Path) -> None:
-    """Write a graph as ONNX. The values of the example inputs do not matter: nothing in the model branches on them."""
-    examples = tuple(torch.ones(shape) for shape in graph.inputs.values())
+def export(graph: Graph, *, dynamic_batch: bool = False) -> onnx.ModelProto:
+    """A graph as ONNX in f32.
+
+    The values of the example inputs do not matter: nothing in the model branches on them. With a dynamic batch the
+    first axis of whatever has one is named `batch`, and everything else is as fixed as otherwise. Raises
+    BackendUnavailable for an operator that not every engine has.
+    """
+    sizes = (
+        (2 if dynamic_batch and name != LIDAR_POSITION else shape[0], *shape[1:])
+        for name, shape in graph.inputs.items()
+    )
+    examples = tuple(torch.ones(size) for size in sizes)
+    axes: tuple[dict[int, torch.export.Dim], ...] | None = None
+    if dynamic_batch:
+        batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+        axes = tuple({} if name == LIDAR_POSITION else {0: batch} for name in graph.inputs)
     with _quiet():
-        torch.onnx.export(
+        program = torch.onnx.export(
             graph.module().eval(),
             examples,
-            str(file),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
+            dynamic_shapes=axes,
         )
+    assert program is not None
+    model = program.model_proto
+    keep_scopes_only(model)
+    require_standard(model)
+    return model
 
 
 @contextlib.contextmanager

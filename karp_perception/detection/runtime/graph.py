@@ -6,7 +6,7 @@ data and those embeddings into boxes and runs for every frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 NETWORK_OUTPUTS = ("logits", "center", "log_size", "direction", "velocity", "log_variance")
-POSITION_OUTPUTS = ("image_position", "lidar_position", "reference_position", "image_ray")
+LIDAR_POSITION = "lidar_position"
+"""The one input of the network that a batch has only once, whatever its size."""
+
+POSITION_OUTPUTS = ("image_position", LIDAR_POSITION, "reference_position", "image_ray")
 
 PRECISIONS = ("f32", "f16", "bf16", "int8", "fp8")
 """What a graph's file can be typed in. Inputs and outputs are float32 in all of them."""
@@ -39,6 +42,21 @@ class OnnxFile(Protocol):
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Inputs of a graph, and what the f32 reference made of them.
+
+    Attributes:
+        inputs: by name.
+        outputs: by name.
+        every: `outputs` hold every so-manieth row (of axis 1), from the first on.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class Graph:
     """One graph of a model.
 
@@ -48,7 +66,8 @@ class Graph:
         outputs: names, in order.
         onnx: gives the ONNX file in a precision, exporting it first where it has to.
         module: gives the torch module, which takes and returns tensors in that order.
-        examples: gives realistic inputs, on which precisions are compared; None: f32 is the only choice.
+        references: gives what engines are compared with before they are used; None for a graph that nobody keeps
+            answers of.
     """
 
     name: str
@@ -56,7 +75,7 @@ class Graph:
     outputs: tuple[str, ...]
     onnx: OnnxFile
     module: Callable[[], nn.Module]
-    examples: Callable[[], list[dict[str, np.ndarray]]] | None = None
+    references: Callable[[], Iterable[Reference]] | None = None
 
     def arranged(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The arrays in the graph's order, contiguous float32. Raises InvalidInput for a wrong name or shape."""
@@ -71,22 +90,22 @@ class Graph:
         return arrays
 
 
-def position_inputs(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def position_inputs(config: ModelConfig, batch: int = 1) -> dict[str, tuple[int, ...]]:
     """Inputs of the position graph, in order."""
     c = config.cameras
-    return {"intrinsics": (1, c, 3, 3), "T_base_camera": (1, c, 4, 4), "camera_present": (1, c)}
+    return {"intrinsics": (batch, c, 3, 3), "T_base_camera": (batch, c, 4, 4), "camera_present": (batch, c)}
 
 
-def network_inputs(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Inputs of the network graph, in order."""
+def network_inputs(config: ModelConfig, batch: int = 1) -> dict[str, tuple[int, ...]]:
+    """Inputs of the network graph, in order. The lidar's tokens are in the same places for the whole batch."""
     (rows, columns), (nx, ny) = config.image_tokens, config.canvas_tokens
     return {
-        "images": (1, config.cameras, 3, config.image_height, config.image_width),
-        "camera_present": (1, config.cameras),
-        "canvas": (1, config.canvas_channels, *config.canvas_cells),
-        "lidar_present": (1, 1),
-        "image_position": (1, config.cameras * rows * columns, config.width),
-        "lidar_position": (1, nx * ny, config.width),
-        "reference_position": (1, config.learned_queries + nx * ny, config.width),
-        "image_ray": (1, config.cameras * rows * columns, 6),
+        "images": (batch, config.cameras, 3, config.image_height, config.image_width),
+        "camera_present": (batch, config.cameras),
+        "canvas": (batch, config.canvas_channels, *config.canvas_cells),
+        "lidar_present": (batch, 1),
+        "image_position": (batch, config.cameras * rows * columns, config.width),
+        LIDAR_POSITION: (1, nx * ny, config.width),
+        "reference_position": (batch, config.learned_queries + nx * ny, config.width),
+        "image_ray": (batch, config.cameras * rows * columns, 6),
     }

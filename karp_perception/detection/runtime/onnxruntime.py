@@ -1,4 +1,8 @@
-"""ONNX Runtime: the backend that runs nearly everywhere, on the CPU in float32."""
+"""ONNX Runtime: the backend that runs nearly everywhere, on the CPU.
+
+It computes what the file says: in float32 unless asked for another precision, whose rounding it then follows, node by
+node and slower. That is how the typed files are measured without the engines that they are for.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,23 @@ from importlib import metadata
 import numpy as np
 
 from karp_perception.core import BackendUnavailable
-from karp_perception.detection.runtime.backend import AUTO, BackendOptions
+from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.detection.runtime.graph import Graph
+from karp_perception.detection.runtime.parity import Parity
 
 
 class OnnxRuntimeBackend:
     """A graph in an inference session."""
 
     name = "onnxruntime"
-    precision = "f32"
-    parity = None
+    engine = ""
 
     def __init__(self, graph: Graph, options: BackendOptions) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendUnavailable(f"onnxruntime is not installed ({error}): pip install onnxruntime") from None
-        if options.precision not in (self.precision, AUTO):
-            raise BackendUnavailable(f"onnxruntime computes in f32 here, not in {options.precision}")
-        file = graph.onnx()
+        file = graph.onnx(options.precision)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.thread_count
         try:
@@ -35,6 +37,8 @@ class OnnxRuntimeBackend:
         except Exception as error:  # its errors share no base of their own
             raise BackendUnavailable(f"onnxruntime does not load {file.name}: {error}") from error
         self.version = onnxruntime.__version__
+        self.precision = options.precision
+        self.parity: Parity | None = None
         self._graph = graph
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

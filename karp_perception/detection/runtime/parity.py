@@ -1,4 +1,4 @@
-"""Whether a network says the same in another precision: measured before that precision is used, and written down.
+"""Whether an engine says what the f32 reference says: measured before it is first used, and written down.
 
 The result is kept beside the ONNX file it is about: only the first start on a machine pays for it.
 """
@@ -11,21 +11,21 @@ import logging
 import math
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
 
 QUANTITIES = ("probability", "center_m", "log_size", "yaw_rad", "velocity_mps", "log_variance")
-"""What is compared; `ParityLimits` says how much each may differ."""
+"""What is compared of a network's outputs; `ParityLimits` says how much each may differ."""
 
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """Most that the answers of 95 % of the queries may change with the precision; the others, four times that.
+    """Most that the answers of 95 % of the queries may be from the reference's; the others, four times that.
 
-    Each is well below what a detector itself is wrong by.
+    The defaults, which are those of bfloat16, are well below what a detector itself is wrong by.
 
     Attributes:
         probability: of any class; thresholds are set in tenths.
@@ -35,6 +35,8 @@ class ParityLimits:
         velocity_mps: a fifth of a pedestrian's.
         log_variance: a tenth of a standard deviation.
         unmatched: share of queries without a partner.
+        boxes_unmatched: share of decoded boxes without one.
+        row: of a graph that has no queries: difference of an output's number over the largest of that output.
     """
 
     probability: float = 0.05
@@ -44,18 +46,38 @@ class ParityLimits:
     velocity_mps: float = 0.25
     log_variance: float = 0.2
     unmatched: float = 0.05
+    boxes_unmatched: float = 0.02
+    row: float = 0.002
+
+
+_LIMITS = {
+    "f32": ParityLimits(0.002, 0.005, 0.002, 0.005, 0.01, 0.01, 0.01, 0.005),
+    "f16": ParityLimits(0.02, 0.05, 0.02, 0.03, 0.1, 0.1, 0.03, 0.01),
+    "bf16": ParityLimits(center_m=0.2),
+    "int8": ParityLimits(0.1, 0.3, 0.1, 0.1, 0.5, 0.4, 0.12, 0.12),
+    "fp8": ParityLimits(0.1, 0.3, 0.1, 0.1, 0.5, 0.4, 0.12, 0.12),
+}
+
+
+def limits_of(precision: str) -> ParityLimits:
+    """What is allowed in a precision: rounding, and no more."""
+    return _LIMITS[precision]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a network's answers in another precision are from those in f32.
+    """How far an engine's answers are from the reference's.
 
     Attributes:
-        precision: the other one.
+        precision: the engine's.
         passed: whether they are within the limits.
-        usual, worst: largest difference by quantity, of 95 % and of all queries that count.
-        queries: compared.
+        usual, worst: largest difference by quantity (by output for a graph without queries), of 95 % and of all queries
+            that count.
+        queries: compared (rows, for a graph without queries).
         unmatched: of them, those without a partner: candidates that near ties swap.
+        boxes: decoded on either side at the usual threshold.
+        boxes_unmatched: of them, those that the other side does not have, not even with a somewhat lower score.
+        score, position_m: largest difference of matched boxes.
     """
 
     precision: str
@@ -63,22 +85,34 @@ class Parity:
     usual: Mapping[str, float]
     worst: Mapping[str, float]
     queries: int
-    unmatched: int
+    unmatched: int = 0
+    boxes: int = 0
+    boxes_unmatched: int = 0
+    score: float = 0.0
+    position_m: float = 0.0
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {self.usual[name]:.3g} (worst {self.worst[name]:.3g})" for name in self.usual)
-        return f"{self.precision} against f32 in {self.queries} queries, {self.unmatched} unmatched: {figures}"
+        text = f"{self.precision} against the reference in {self.queries} rows, {self.unmatched} unmatched: {figures}"
+        if not self.boxes:
+            return text
+        return (
+            f"{text}; of {self.boxes} boxes {self.boxes_unmatched} unmatched, "
+            f"score {self.score:.3g}, position {self.position_m:.3g} m"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Parity:
         """The result that `to_json` wrote. Raises ValueError for anything else."""
         try:
             parity = cls(**json.loads(text))
-            figures = [float(side[name]) for side in (parity.usual, parity.worst) for name in QUANTITIES]
-            whole = [parity.queries, parity.unmatched]
-        except (TypeError, KeyError) as error:
+            figures = [float(value) for side in (parity.usual, parity.worst) for value in side.values()]
+            figures += [float(parity.score), float(parity.position_m)]
+            named = set(parity.usual) == set(parity.worst) != set()
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a parity result: {error}") from None
-        right = isinstance(parity.passed, bool) and isinstance(parity.precision, str)
+        whole = (parity.queries, parity.unmatched, parity.boxes, parity.boxes_unmatched)
+        right = named and isinstance(parity.passed, bool) and isinstance(parity.precision, str)
         if not right or not all(isinstance(count, int) for count in whole) or any(math.isnan(f) for f in figures):
             raise ValueError("not a parity result")
         return parity
@@ -88,33 +122,43 @@ class Parity:
         return json.dumps(asdict(self), indent=1)
 
 
-def checked_parity(onnx: Path, where: str, limits: ParityLimits, measure: Callable[[], Parity]) -> Parity:
-    """The result of an earlier check of the same file, in the same place and by the same rules, or a new one.
+def parity_record(onnx: Path, where: Sequence[str], limits: ParityLimits) -> Path:
+    """The file that keeps what a check of an engine found.
 
     Args:
-        onnx: the network's file; results are kept in its folder.
-        where: library, its version and the CPU: all that decides how numbers are rounded.
+        onnx: the graph's file in f32; results are kept in its folder.
+        where: backend, precision, library, version, device: all that decides how numbers are rounded.
         limits: that the result is judged by.
-        measure: makes a new result.
     """
     here = Path(__file__).parent
-    parts = [hashlib.sha256(onnx.read_bytes()).hexdigest(), where, repr(limits)]
-    digest = hashlib.sha256("\n".join(parts).encode())
-    for source in ("street.py", "comparison.py"):
+    digest = hashlib.sha256("\n".join([hashlib.sha256(onnx.read_bytes()).hexdigest(), *where, repr(limits)]).encode())
+    for source in ("references.py", "comparison.py", "typed_graph.py", "quantized_graph.py"):
         digest.update((here / source).read_bytes())
-    record = onnx.with_name(f"parity-{digest.hexdigest()[:24]}.json")
+    return onnx.with_name(f"parity-{digest.hexdigest()[:24]}.json")
+
+
+def earlier_parity(record: Path) -> Parity | None:
+    """The result of an earlier check; None where there was none, or where it cannot be read, which is logged."""
     try:
         return Parity.from_json(record.read_text())
     except FileNotFoundError:
-        pass  # the first start
+        return None
     except (OSError, ValueError) as error:
-        _LOG.warning("%s cannot be read (%s): precisions are compared again", record, error)
+        _LOG.warning("%s cannot be read (%s): the engine is compared again", record, error)
+        return None
+
+
+def checked_parity(record: Path, measure: Callable[[], Parity]) -> Parity:
+    """The result of an earlier check, or a new one, which is kept."""
+    parity = earlier_parity(record)
+    if parity is not None:
+        return parity
     parity = measure()
     draft = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
     try:
         draft.write_text(parity.to_json())
         os.replace(draft, record)
     except OSError as error:
-        _LOG.warning("%s cannot be written (%s): precisions are compared at every start", record, error)
+        _LOG.warning("%s cannot be written (%s): the engine is compared at every start", record, error)
         draft.unlink(missing_ok=True)
     return parity

@@ -9,7 +9,7 @@ from importlib import metadata
 import numpy as np
 
 from karp_perception.core import BackendUnavailable
-from karp_perception.detection.runtime.backend import AUTO, BackendOptions
+from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.detection.runtime.graph import Graph
 
 
@@ -18,6 +18,7 @@ class TorchBackend:
 
     name = "torch"
     precision = "f32"
+    engine = ""
     parity = None
 
     def __init__(self, graph: Graph, options: BackendOptions) -> None:
@@ -25,7 +26,7 @@ class TorchBackend:
             import torch
         except ImportError as error:
             raise BackendUnavailable(f"torch is not installed ({error}): pip install torch") from None
-        if options.precision not in (self.precision, AUTO):
+        if options.precision != self.precision:
             raise BackendUnavailable(f"torch is the f32 reference here, not {options.precision}")
         self.version = torch.__version__
         self._torch = torch
