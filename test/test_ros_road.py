@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="needs rclpy: `make setup` installs it, or source a ROS 2 installation")
 
+from ros_graph import NodeProcess, Peer, counts, wait_until
+
 from karp_perception.core import (
     ConfigurationError,
     EgoState,
@@ -180,3 +182,40 @@ def test_a_map_follows_its_frame_and_stays_the_same_while_that_stands_still(town
 def test_a_map_that_is_none_is_one_clear_line() -> None:
     with pytest.raises(ConfigurationError, match=r"map\.file: expected a name that ends in"):
         road_input(file="town.png")
+
+
+# Over real DDS
+
+
+def test_a_planner_reads_its_map_hears_signals_and_counts_those_that_are_none(town_map: dict[str, object]) -> None:
+    peer = Peer()
+    diagnostics = peer.heard("diagnostic_msgs/msg/DiagnosticArray", "/diagnostics")
+    signals = peer.publisher("vision_msgs/msg/Detection3DArray", "/planner/input/signals")
+    given = [f"map.{name}:={value}" for name, value in {**town_map, "frame": "odom"}.items()]
+    parameters = [part for text in (*given, "diagnostics_period:=0.2") for part in ("-p", text)]
+    node = NodeProcess("planner", *parameters)
+    try:
+        wait_until(signals.get_subscription_count, "the planner")
+
+        def counted() -> bool:
+            message = signals_message([StopLine(1, np.zeros(2), StopKind.LIGHT, LightColor.RED)], SECOND, create)
+            signals.publish(message)
+            message.detections[0].results[0].hypothesis.class_id = "blue"
+            signals.publish(message)
+            numbers = counts(diagnostics, "planner: input signals")
+            return numbers.get("used", 0) > 0 and numbers.get("dropped.invalid_input", 0) > 0
+
+        wait_until(counted, "both kinds of messages to be counted")
+    finally:
+        code, _ = node.end()
+        peer.close()
+    assert code == 0, node.output
+    assert "town.osm: 4 lanes, 4 stop lines" in node.output
+    assert "one of red, yellow" in node.output
+
+
+def test_a_map_that_is_not_there_ends_the_process_with_one_clear_line() -> None:
+    node = NodeProcess("planner", "-p", "map.file:=/nowhere/town.osm")
+    assert node.wait() == 1
+    assert "Traceback" not in node.output, node.output
+    assert "map.file: expected a file that exists, got /nowhere/town.osm" in node.output

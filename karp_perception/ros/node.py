@@ -187,7 +187,8 @@ class PerceptionNode(LifecycleNode):
         self._timer = self.create_timer(self.node_settings.diagnostics_period, self._report, clock=self._steady)
 
     def _halt(self) -> None:
-        self.close()
+        if self._built:  # what could not be built has nothing to close
+            self.close()
         for thread in (self.intake, self.worker):
             if thread is not None:
                 thread.stop()
