@@ -59,6 +59,7 @@ setup(
     extras_require={
         "odometry": ["kiss-icp>=1.2"],
         "training": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.2", "tensorboard>=2.15"],
+        "rtx": ["tensorrt-rtx-cu13-bindings>=1.7", "tensorrt-rtx-cu13-libs>=1.7"],
         "carla": ["carla>=0.9.15"],
         "lanelet2": ["lanelet2>=1.2.2"],
         "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9"],

@@ -159,7 +159,7 @@ def test_every_requirement_has_exactly_one_pinned_version(python):
         if applies(pin, python):
             pins.setdefault(key(pin), []).append(str(pin.specifier))
     assert {name: versions for name, versions in pins.items() if len(versions) != 1} == {}
-    for name in ("runtime.txt", "training.txt", "dev.txt"):
+    for name in ("runtime.txt", "training.txt", "tensorrt.txt", "dev.txt"):
         wanted = {key(requirement) for requirement in requirements(name) if applies(requirement, python)}
         assert wanted - set(pins) == set()
     for pin in requirements("constraints.txt") + requirements("ros.txt"):

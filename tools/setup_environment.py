@@ -167,6 +167,12 @@ def set_up(system_ros: bool, stamp: dict) -> bool:
     except SetupError as error:
         notes.append(f"without torch (training, export and the torch backend are off): {error}")
         complete = False
+    try:
+        with Step("TensorRT for RTX"):
+            pip("install", "-r", REQUIREMENTS / "tensorrt.txt", "-c", constraints)
+    except SetupError as error:
+        notes.append(f"without TensorRT for RTX (its backend is off): {error}")
+        complete = False
     if system_ros:
         notes.append(use_system_ros())
     elif interfaces is None:
