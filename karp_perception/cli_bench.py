@@ -38,11 +38,17 @@ def bench(
     threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all.")] = 0,
     memory: Annotated[bool, typer.Option(help="Measure each engine in a fresh process as well.")] = True,
     accuracy: Annotated[int, typer.Option(min=0, help="Evaluate the engines on so many held-out frames.")] = 0,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Instead: how far each backend and precision is from the reference.")
+    ] = False,
     out: Annotated[Optional[Path], typer.Option(help="Folder for bench.json and latency.png.")] = None,  # noqa: UP045
 ) -> None:
     """Messages in, boxes out: latency by stage, missed frames, memory, how much faster than what; JSON and a plot."""
     from rich.console import Console
 
+    if parity:
+        _parity(model, backend or [], precision or [], out)
+        return
     from karp_perception.bench.options import BenchOptions
     from karp_perception.bench.run import bench as run
     from karp_perception.bench.tables import bench_tables
@@ -74,3 +80,19 @@ def bench(
         print("the network is untrained: times are right, accuracy means nothing")
     if out is not None:
         print(f"written to {out}: bench.json, latency.png")
+
+
+def _parity(model: str, backends: list[str], precisions: list[str], out: Path | None) -> None:
+    from rich.console import Console
+
+    from karp_perception.bench.parity import parity_rows, parity_tables
+    from karp_perception.records import write_json
+
+    with ProgressBar("comparing") as progress:
+        rows = parity_rows(model, backends, precisions, progress)
+    for table in parity_tables(rows):
+        Console().print(table)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "parity.json", {"model": model, "engines": rows})
+        print(f"written to {out}: parity.json")
