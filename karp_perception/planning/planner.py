@@ -56,6 +56,8 @@ from karp_perception.planning.trajectory import (
 )
 
 _FASTEST = 100.0  # m/s
+_SLOW = 2.0  # m/s: who is held up
+_NEAR_STOP = 60.0  # m to a stop line or the goal, nearer than which who stands ahead waits for it as well
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Planner:
         self._road.reset()
         self._alarms = 0
         self._emergency = False
+        self._held = 0.0
 
     def step(
         self,
@@ -192,6 +195,7 @@ class Planner:
             options, motions, things, self.vehicle, limit, self._road.raster, ego.T_odom_base, self._way,
             settings.scoring,
         )  # fmt: skip
+        self._hold(dt, ways[0], speed)
         plan = self._decided(stamp_ns, options, scores, ways, around, speed, started, limit)
         chosen = scores.best
         self._way = options[chosen].way_name
@@ -218,18 +222,32 @@ class Planner:
         stops = [*self._goal(line), *self._road.stops]
         ways: list[Way] = []
         doubtful: frozenset[tuple[int | None, tuple[float, float]]] = frozenset()
-        for name, target in self._road.places(settings.proposals):
+        for name, target in self._road.places(settings.proposals, self._may_change(offset)):
             reach = max(settings.return_distance, settings.return_time * speed, 4 * abs(offset - target))
             approach = Approach(offset, slope, reach, target)
-            corridor = Corridor(line, self.vehicle, settings.lateral_margin, float(line.distance[-1]), approach)
+            margin = settings.proposals.margin if ways else settings.lateral_margin
+            corridor = Corridor(line, self.vehicle, margin, float(line.distance[-1]), approach)
             hazards = find_hazards(around, corridor, settings.hazards)
             if not ways:
                 seen, hazards = hazards, self._believed(hazards, speed, ego, dt)
                 known = {(h.track_id, h.place) for h in hazards}
                 doubtful = frozenset((h.track_id, h.place) for h in seen) - known
             bound = speed_bound(line, approach, speed, limit, settings.limits)
-            ways.append(Way(name, corridor, bound, [*hazards, *stops]))
+            ways.append(Way(name, corridor, bound, sorted([*hazards, *stops], key=Hazard.order)))
         return ways, doubtful
+
+    def _may_change(self, offset: float) -> bool:
+        """Whether another lane may be used: after long enough behind what stands, and until back from there."""
+        return self._held >= self.settings.proposals.patience or abs(offset) > 0.5 * self.vehicle.width
+
+    def _hold(self, dt: float, way: Way, speed: float) -> None:
+        """Counts for how long the vehicle has stood, or nearly, behind something that stands; not for a stop line."""
+        ahead = [h for h in way.hazards if not h.crossing]
+        blocked = (
+            bool(ahead) and not ahead[0].title and ahead[0].known and ahead[0].speed < self.settings.decision.standing
+        )
+        waits = any(h.title and h.gap < _NEAR_STOP for h in ahead)
+        self._held = self._held + dt if blocked and not waits and speed < _SLOW else 0.0
 
     def _believed(self, found: Sequence[Hazard], speed: float, ego: EgoState, dt: float) -> list[Hazard]:
         """The hazards that were seen often enough, or that leave no time to wait; and those just lost from sight."""

@@ -31,7 +31,9 @@ class ProposalSettings(Settings):
     speeds: tuple = setting((1.0, 0.8, 0.6, 0.4, 0.2), "shares of the speed limit that are tried", low=0.0, high=1.0)
     crossing_before: float = setting(1.0, "time kept before something crosses", unit="s", low=0.0, high=5.0)
     crossing_after: float = setting(0.5, "and after", unit="s", low=0.0, high=5.0)
+    margin: float = setting(0.5, "kept to what is passed there", unit="m", low=0.0, high=3.0)
     lane_changes: bool = setting(True, "use lanes beside the route's own, where the map has some")
+    patience: float = setting(3.0, "time behind what stands until another lane is used", unit="s", low=0.0, high=60.0)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ _STANDS = 0.3  # m/s
 _AT_LINE = 3.0  # m before a line within which one has stopped at it
 _BESIDE_WAY = 2.0  # m from the middle of a way that goes first, within which who moves along it is on it
 _ASLANT = 0.7  # rad
+_SIDES = ("left", "right")
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
 _KERB = 0.5  # m beyond the kerb within which somebody who walks onto a crossing counts
 _BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
@@ -91,14 +92,17 @@ class RoadAhead:
         stops = self._lanes.stops_ahead(line, road, origin, ego.T_odom_base)
         self._stops = [hazard for stop in stops for hazard in self._demands(stop, line, ego, around)]
 
-    def places(self, settings: ProposalSettings) -> Sequence[tuple[str, float]]:
-        """Names of places sideways and their offsets from the line, m to the left; the line itself first."""
+    def places(self, settings: ProposalSettings, changes: bool) -> Sequence[tuple[str, float]]:
+        """Names of places sideways and their offsets from the line, m to the left; the line itself first.
+
+        `changes`: whether other lanes are among them.
+        """
         if self._lanes is None:
             aside = settings.unmapped_offset
             return [(LANE, 0.0), ("left", aside), ("right", -aside)] if aside > 0.0 else [(LANE, 0.0)]
-        within = [(n, float(np.clip(d, -settings.offset, settings.offset))) for n, d in self._places if " " not in n]
-        changes = [(n, d) for n, d in self._places if " " in n and settings.lane_changes]
-        return [(LANE, 0.0), *[(n, d) for n, d in within if abs(d) >= _LEAST_SIDE], *changes]
+        within = [(n, float(np.clip(d, -settings.offset, settings.offset))) for n, d in self._places if n in _SIDES]
+        others = [(n, d) for n, d in self._places if n not in _SIDES and changes and settings.lane_changes]
+        return [(LANE, 0.0), *[(n, d) for n, d in within if abs(d) >= _LEAST_SIDE], *others]
 
     @property
     def stops(self) -> Sequence[Hazard]:

@@ -12,7 +12,7 @@ from karp_perception.planning.corridor import between
 from karp_perception.planning.reference_line import ReferenceLine
 
 _LOOK_AHEAD_S, _LEAST_LOOK_AHEAD = 0.8, 4.0  # s, m: pure pursuit steers for a point so far ahead
-_SPEED_GAIN = 1.0  # m/s² asked for each m/s that is lacking
+_SPEED_GAIN = 0.5  # m/s² asked for each m/s that is lacking
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from karp_perception.planning.road_raster import RoadRaster
 from karp_perception.planning.rollout import Motions
 
 _ALL_PROGRESS_M = 5.0  # where no motion gets farther, progress says nothing
+_JERK_S = 0.4  # over which a change of acceleration is felt
 _LOOK_S = 0.5  # between two moments at which the road below the vehicle is looked at
 
 
@@ -54,22 +55,19 @@ class Scores:
     Attributes:
         total: (P,) 0..1.
         terms: (P,) each, 0..1, by name: gates (`collision`, `drivable`, `direction`), then those that are weighed.
-        touched_at: (P,) s until the first touch that counts, infinity for none.
+        impact: (P,) m/s of the vehicle at the first touch that counts, 0 for none.
         culprit: (P,) index of the thing that most probably is touched or too near, -1 for none.
     """
 
     total: np.ndarray
     terms: Mapping[str, np.ndarray]
-    touched_at: np.ndarray
+    impact: np.ndarray
     culprit: np.ndarray
 
     @property
     def best(self) -> int:
-        """The proposal to drive: of the highest score, and of those that are all ruled out the one that is touched
-        last.
-        """
-        order = np.lexsort((-self.total, -np.minimum(self.touched_at, 1e9) * (self.total <= 0), self.total <= 0))
-        return int(order[0])
+        """The proposal to drive: of the highest score; where all are ruled out, of the slowest touch."""
+        return int(np.lexsort((-self.total, np.where(self.total > 0, 0.0, self.impact), self.total <= 0))[0])
 
 
 def score(
@@ -98,7 +96,9 @@ def score(
     hit = np.clip((found.probability - settings.doubt) / span, 0.0, 1.0)
     soon = np.clip((found.ahead - settings.doubt) / span, 0.0, 1.0)
     counts = found.probability > settings.doubt
-    touched_at = np.where(counts, found.time, np.inf).min(axis=1, initial=np.inf)
+    first = np.where(counts, found.time, np.inf).min(axis=1, initial=np.inf)
+    moment = np.minimum(np.nan_to_num(first, posinf=0.0) / motions.step, motions.speed.shape[1] - 1).astype(int)
+    impact = np.where(np.isfinite(first), motions.speed[np.arange(len(options)), moment], 0.0)
     worst = np.maximum(found.probability, found.ahead)
     culprit = np.full(len(options), -1)
     if worst.shape[1]:
@@ -125,17 +125,19 @@ def score(
     weights = {name: getattr(settings, f"{name}_weight") for name in list(terms)[3:]}
     mean = sum(weights[name] * terms[name] for name in weights) / max(sum(weights.values()), 1e-9)
     wish = np.array([settings.stop_share if option.share == 0.0 else 1.0 for option in options])
-    return Scores(gate * wish * mean, terms, touched_at, culprit)
+    return Scores(gate * wish * mean, terms, impact, culprit)
 
 
 def _comfortable(motions: Motions, settings: ScoringSettings) -> np.ndarray:
     """(P,) whether a motion stays within all bounds. What the vehicle does already is nobody's fault."""
     dt = motions.step
+    over = max(1, round(_JERK_S / dt))
+    jerk = (motions.acceleration[:, over:] - motions.acceleration[:, :-over]) / (over * dt)
     bounds = (
         (motions.acceleration, settings.acceleration),
         (-motions.acceleration, settings.deceleration),
         (np.abs(motions.speed * motions.yaw_rate), settings.lateral_acceleration),
-        (np.abs(np.diff(motions.acceleration, axis=1)) / dt, settings.jerk),
+        (np.abs(jerk), settings.jerk),
         (np.abs(motions.yaw_rate), settings.yaw_rate),
         (np.abs(np.diff(motions.yaw_rate, axis=1)) / dt, settings.yaw_acceleration),
     )
