@@ -31,6 +31,7 @@ ARGUMENTS = {
     "odometry": ("", "odometry topic; without, ~/input/odometry, and the lidar's own odometry while nothing comes"),
     "route": ("", "nav_msgs/Path to follow; without, ~/input/route"),
     "speed_limit": ("", "std_msgs/Float32 topic, m/s; without, ~/input/speed_limit"),
+    "goal": ("", "geometry_msgs/PoseStamped to go to along the lanes of `map`; without, ~/input/goal"),
     "signals": ("", "vision_msgs/Detection3DArray of stop lines and what lights show; without, ~/input/signals"),
     "map": ("", "OpenDRIVE (.xodr) or lanelet2 (.osm) file of the road; without, that of the parameter file"),
     "command": ("", "AckermannDriveStamped topic for the commands; without, ~/output/command"),
@@ -73,7 +74,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         sensors += [(f"~/input/{kind}{i}", topic) for i, topic in enumerate(topics)]
     frames = [(f"/{name}", given[name]) for name in ("tf", "tf_static")]
     odometry = [("~/input/odometry", given["odometry"])]
-    route = [(f"~/input/{name}", given[name]) for name in ("route", "speed_limit", "signals")]
+    route = [(f"~/input/{name}", given[name]) for name in ("route", "goal", "speed_limit", "signals")]
 
     vehicle = [str(parameter_file(given["vehicle"]))] if given["vehicle"] else []
     driving = [(f"~/output/{name}", given[name]) for name in ("command", "drive")]

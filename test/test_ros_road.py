@@ -26,7 +26,9 @@ from karp_perception.core import (
 )
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.maps.files import MapSettings
+from karp_perception.ros.goal_input import GoalInput
 from karp_perception.ros.primitives import create_ros_message as create
+from karp_perception.ros.primitives import set_header, set_pose
 from karp_perception.ros.road_input import RoadInput
 from karp_perception.ros.signal_messages import signals_message, stops_from_signals
 from karp_perception.sensing.message_types import default_message
@@ -182,6 +184,50 @@ def test_a_map_follows_its_frame_and_stays_the_same_while_that_stands_still(town
 def test_a_map_that_is_none_is_one_clear_line() -> None:
     with pytest.raises(ConfigurationError, match=r"map\.file: expected a name that ends in"):
         road_input(file="town.png")
+
+
+def goal_at(x: float, y: float, yaw: float, frame: str = "odom") -> Any:
+    message = create("geometry_msgs/msg/PoseStamped")
+    set_header(message.header, SECOND, frame)
+    set_pose(message.pose, pose_from_xy_yaw(x, y, yaw))
+    return message
+
+
+def goal_input(**map_settings: object) -> tuple[GoalInput, TransformBuffer]:
+    road, transforms = road_input(**map_settings)
+    settings = SimpleNamespace(sensing=SimpleNamespace(base_frame="base_link"))
+    node = SimpleNamespace(settings=settings, node_settings=SimpleNamespace(odom_frame="odom"))
+    return GoalInput(node, transforms, road), transforms
+
+
+def test_a_goal_becomes_a_route_along_the_lanes_in_any_frame(town_map: dict[str, object]) -> None:
+    goal, transforms = goal_input(**town_map)
+    T_odom_map = pose_from_xy_yaw(-20.0, 3.0, 0.0)
+    ego = ego_at(0.0)  # at (20, -3) of the map, to the right of the right lane
+    transforms.set("base_link", "map", T_odom_map, SECOND)
+    assert goal.at(ego) is None
+    goal._heard(goal_at(70.0, 19.0, math.pi / 2, "map"))
+    route = goal.at(ego)
+    np.testing.assert_allclose(route.points[0], [0.0, 3.0], atol=0.05)
+    np.testing.assert_allclose(route.points[-1], [50.0, 22.0], atol=0.2)
+    assert goal.at(ego_at(0.0, 1.1)) is route or goal.at(ego) is route
+    goal._heard(goal_at(30.0, 3.0, 0.0, "base_link"))
+    np.testing.assert_allclose(goal.at(ego).points[-1], [30.0, 3.0], atol=0.05)
+    assert goal.counters["goal"].used == 2
+
+
+def test_goals_that_cannot_be_reached_are_counted(town_map: dict[str, object]) -> None:
+    goal, _ = goal_input(**town_map, frame="odom")
+    goal._heard(goal_at(48.0, -30.0, math.pi / 2))  # on the side road, to which nothing leads
+    assert goal.at(ego_at(0.0)) is None
+    goal._heard(goal_at(5000.0, 0.0, 0.0))
+    assert goal.at(ego_at(0.0)) is None
+    goal._heard(goal_at(float("nan"), 0.0, 0.0))
+    assert goal.counters["goal"].as_dict()["dropped"] == {"invalid_input": 1, "no_way": 2}
+    without, _ = goal_input()
+    without._heard(goal_at(1.0, 0.0, 0.0))
+    assert without.at(ego_at(0.0)) is None
+    assert without.counters["goal"].as_dict()["dropped"] == {"no_map": 1}
 
 
 # Over real DDS

@@ -17,6 +17,7 @@ from karp_perception.maps.routes import (
     make_route,
     nearest_lane,
     roaming_way,
+    route_ahead,
     route_between,
     shortest_way,
     way_points,
@@ -91,6 +92,15 @@ def test_a_route_between_two_places_has_the_length_of_the_ring_between_them() ->
         assert route.speed_limit == 5.0
     with pytest.raises(NoWay, match="lies behind"):
         route_between(junction(), np.array([30.0, -1.75]), np.array([10.0, -5.25]))
+
+
+def test_straight_ahead_is_along_the_least_turn_for_as_long_as_the_road() -> None:
+    lanes = junction()
+    route = route_ahead(lanes, np.array([30.0, -5.0]), 0.0, 50.0)
+    np.testing.assert_allclose(route.points[[0, -1]], [[30.0, -5.25], [80.0, -5.25]])
+    np.testing.assert_allclose(route_ahead(lanes, np.array([30.0, -5.0]), 0.0, 1e3).points[-1], [110.0, -5.25])
+    around = route_ahead(ring(), np.array([50.0, 0.0]), 0.0, 420.0)
+    np.testing.assert_allclose(around.points[-1], [70.0, 0.0], atol=1e-9)
 
 
 def grid(size: int, seed: int) -> list[Lane]:

@@ -135,6 +135,26 @@ def roaming_way(lanes: Sequence[Lane], start: int, length: float, rng: np.random
     return way
 
 
+def straight_way(lanes: Sequence[Lane], start: int, length: float) -> list[int]:
+    """Indices of lanes from `start` on for `length` m or until the road ends, where it parts along the least turn."""
+    way, driven = [start], lanes[start].length
+    while driven < length and lanes[way[-1]].successors:
+        way.append(min(lanes[way[-1]].successors, key=lambda k: abs(_turn(lanes[k]))))
+        driven += lanes[way[-1]].length
+    return way
+
+
+def route_ahead(lanes: Sequence[Lane], position: np.ndarray, yaw: float, length: float) -> Route:
+    """Along the lane under a point (2,) m in the direction of `yaw` (rad), and straight on for `length` m.
+
+    Raises NoWay where no lane is near, or the road ends there.
+    """
+    index, begin = nearest_lane(lanes, position, yaw)
+    way = straight_way(lanes, index, begin + length)
+    before = sum(lanes[k].length for k in way[:-1])
+    return make_route(lanes, way, begin, min(begin + length - before, lanes[way[-1]].length))
+
+
 def way_points(lanes: Sequence[Lane], way: Sequence[int], start: float = 0.0, end: float | None = None) -> np.ndarray:
     """(N, 2) m along a way, from `start` m along its first lane to `end` m along its last (None: all of it).
 
@@ -189,3 +209,9 @@ def _around(lanes: Sequence[Lane], first: int, last: int) -> list[int]:
     if not ways:
         raise NoWay("the goal lies behind, and no way leads around to it")
     return min(ways, key=lambda way: sum(lanes[k].length for k in way))
+
+
+def _turn(lane: Lane) -> float:
+    """rad from a lane's first direction to its last."""
+    first, last = lane.center[1] - lane.center[0], lane.center[-1] - lane.center[-2]
+    return math.atan2(first[0] * last[1] - first[1] * last[0], float(first @ last))

@@ -10,6 +10,7 @@ from karp_perception.core import EgoState, Plan
 from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.planning.planner import Planner
 from karp_perception.ros.driving import Driving
+from karp_perception.ros.goal_input import GoalInput
 from karp_perception.ros.inputs import RouteInput, Subscriptions, subscribe_transforms
 from karp_perception.ros.joined_inputs import JoinedInputs
 from karp_perception.ros.motion_input import OdometryInput
@@ -36,6 +37,7 @@ class PlannerNode(PerceptionNode):
         self.transforms = TransformBuffer(self.settings.sensing.transform_history)
         self.route = RouteInput(self, self.transforms)
         self.road = RoadInput(self, self.transforms, self.odometry.motion.at)
+        self.goal = GoalInput(self, self.transforms, self.road)
         base = self.settings.sensing.base_frame
         kinds = {
             "obstacles": (PERCEPTION["obstacles"], partial(boxes_in_base, base_frame=base)),
@@ -43,7 +45,7 @@ class PlannerNode(PerceptionNode):
         }
         self.joined = JoinedInputs(self, "objects", kinds, self.odometry.reaches)
         counters = {**self.joined.counters, "odometry": self.odometry.counters}
-        counters |= self.route.counters | self.road.counters
+        counters |= self.route.counters | self.road.counters | self.goal.counters
         self.count(self.joined.counters["objects"], counters)
         self.driving = Driving(self, self.odometry.motion.at)
         self.outputs = Outputs(self, PLANNING)
@@ -57,6 +59,7 @@ class PlannerNode(PerceptionNode):
         self.odometry.subscribe(self.heard)
         self.route.subscribe(self.heard)
         self.road.subscribe(self.heard)
+        self.goal.subscribe(self.heard)
         self.joined.subscribe(self.heard)
         self.watchdog.start()
 
@@ -75,7 +78,7 @@ class PlannerNode(PerceptionNode):
         self.watchdog.fed(stamp_ns)
         objects, obstacles = bundle.payloads["objects"], bundle.payloads["obstacles"]
         with stopwatch("planning"):
-            route, limit, road = self.route.at(ego), self.route.speed_limit, self.road.at(ego)
+            route, limit, road = self.route.at(ego) or self.goal.at(ego), self.route.speed_limit, self.road.at(ego)
             plan = self.planner.step(stamp_ns, objects, obstacles, ego, route, limit, road)
         start = time.perf_counter()
         self._publish_plan(plan, ego)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from karp_perception.core import EgoState, InvalidInput, MissingTransform, Road, StopKind, StopLine
+from karp_perception.core import EgoState, InvalidInput, Lane, MissingTransform, Road, StopKind, StopLine
 from karp_perception.core.counters import Counters
 from karp_perception.core.geometry import invert_pose
 from karp_perception.maps.files import read_map
@@ -80,14 +80,25 @@ class RoadInput:
         known = {stop.number for stop in road.stops}
         return road.with_stops((*road.stops, *(stop for stop in signals if stop.number not in known)))
 
-    def _around(self, ego: EgoState) -> Road | None:
-        """The map around the vehicle: the same Road as long as neither has moved far."""
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """All lanes of the map, in its own frame; none without one."""
+        return () if self._map is None else self._map.lanes
+
+    def T_odom_map(self, ego: EgoState) -> np.ndarray | None:
+        """(4, 4) pose of the map in the frame of `ego.T_odom_base`, None where there is none or it is not known yet."""
         if self._map is None:
             return None
         try:
-            T = T_odom_from(self._settings.frame, ego, self._transforms, *self._frames)
+            return T_odom_from(self._settings.frame, ego, self._transforms, *self._frames)
         except MissingTransform as error:
             log.warning("the map cannot be used yet: %s", error)
+            return None
+
+    def _around(self, ego: EgoState) -> Road | None:
+        """The map around the vehicle: the same Road as long as neither has moved far."""
+        T = self.T_odom_map(ego)
+        if self._map is None or T is None:
             return None
         place = (invert_pose(T) @ ego.T_odom_base)[:2, 3]
         if self._near is not None:

@@ -7,6 +7,7 @@ import time
 from karp_perception.core import EgoState, Plan, SensorFrame
 from karp_perception.pipeline import Pipeline, PipelineSettings
 from karp_perception.ros.driving import Driving
+from karp_perception.ros.goal_input import GoalInput
 from karp_perception.ros.image_outputs import ImageOutputs
 from karp_perception.ros.inputs import RouteInput, SensorInputs, Subscriptions
 from karp_perception.ros.messages import MarkerDrawing
@@ -32,7 +33,8 @@ class StackNode(PerceptionNode):
         self.sensors = SensorInputs(self)
         self.route = RouteInput(self, self.sensors.assembler.transforms)
         self.road = RoadInput(self, self.sensors.assembler.transforms, self.sensors.assembler.ego_motion.at)
-        self.inputs |= self.route.counters | self.road.counters
+        self.goal = GoalInput(self, self.sensors.assembler.transforms, self.road)
+        self.inputs |= self.route.counters | self.road.counters | self.goal.counters
         self.pipeline = Pipeline(self.settings.for_cameras(len(self.node_settings.camera_names)))
         self.trails = Trails()
         self.driving = Driving(self, self.sensors.assembler.ego_motion.at)
@@ -51,6 +53,7 @@ class StackNode(PerceptionNode):
         self.sensors.open()
         self.route.subscribe(self.heard)
         self.road.subscribe(self.heard)
+        self.goal.subscribe(self.heard)
         self.watchdog.start()
 
     def close(self) -> None:
@@ -71,7 +74,8 @@ class StackNode(PerceptionNode):
             return
         self.watchdog.fed(frame.stamp_ns)
         ego = frame.ego or self.ego
-        result = self.pipeline.step(frame, self.route.at(ego), self.route.speed_limit, self.road.at(ego))
+        route = self.route.at(ego) or self.goal.at(ego)
+        result = self.pipeline.step(frame, route, self.route.speed_limit, self.road.at(ego))
         self.ego = result.ego
         start, stamp_ns = time.perf_counter(), result.stamp_ns
         self._publish_plan(result.plan, result.ego)
