@@ -115,6 +115,7 @@ class Road:
 
     Attributes:
         lanes: as long as the map stays the same, the same tuple from step to step: what is made of it can be kept.
+            None at all where only stop lines are known: then nothing is said of where one may drive.
         stops: with the colours of the moment.
     """
 

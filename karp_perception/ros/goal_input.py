@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile
 
 from karp_perception.core import EgoState, InvalidInput, MissingTransform, Route
 from karp_perception.core.counters import Counters
-from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, yaw_of
+from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, transform_points, yaw_of
 from karp_perception.maps.routes import NoWay, route_between
 from karp_perception.ros.placement import T_odom_from
 from karp_perception.ros.primitives import get_position, get_yaw
@@ -49,7 +49,7 @@ class GoalInput:
         subscriptions.add("geometry_msgs/msg/PoseStamped", "~/input/goal", self._heard, _RELIABLE, "goal")
 
     def at(self, ego: EgoState | None) -> Route | None:
-        """The route to the goal in the frame of `ego.T_odom_base`, None where there is none or no way to it is known."""
+        """The route to the goal in the frame of `ego.T_odom_base`; None without a goal, or a way to it."""
         if ego is None:
             return None
         T_odom_map = self._road.T_odom_map(ego)
@@ -60,10 +60,8 @@ class GoalInput:
         if self._way is None:
             return None
         if self._placed is None or not np.allclose(self._placed[0], T_odom_map, atol=_SAME_PLACE):
-            points = np.column_stack(
-                [self._way.points, np.zeros(len(self._way.points)), np.ones(len(self._way.points))]
-            )
-            self._placed = T_odom_map, Route((points @ T_odom_map.T)[:, :2], self._way.speed_limit)
+            points = np.column_stack([self._way.points, np.zeros(len(self._way.points))])
+            self._placed = T_odom_map, Route(transform_points(T_odom_map, points)[:, :2], self._way.speed_limit)
         return self._placed[1]
 
     def _search(self, ego: EgoState, T_odom_map: np.ndarray) -> None:
