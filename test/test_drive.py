@@ -266,15 +266,13 @@ def test_frames_that_come_while_another_is_worked_on_are_left_out(latency, took)
     assert when == pytest.approx(driver.asked[4] + took)  # 1.2 s is the first after 0.95 s
 
 
-def test_latency_costs_way_before_a_wall():
-    prompt, late = (
-        drive(
-            RoadOfBoxes(wall(60.0)), TruthDriver(PipelineSettings(), SensorFaults(()), "idm"), VEHICLE, 8.0,
-            Setting(lambda _: 12.0, latency=latency),
-        )
-        for latency in (0.0, 0.5)
-    )  # fmt: skip
-    assert gaps(late).min() < gaps(prompt).min()
+def test_latency_delays_braking_by_as_much():
+    def brakes_at(latency):
+        driver = TruthDriver(PipelineSettings(), SensorFaults(()), "idm")
+        record = drive(RoadOfBoxes(wall(35.0)), driver, VEHICLE, 3.0, Setting(lambda _: 12.0, latency=latency))
+        return record.time[np.flatnonzero(record.speed < 11.0)[0]]
+
+    assert brakes_at(0.5) - brakes_at(0.0) == pytest.approx(0.5, abs=0.11)
 
 
 # Faults
