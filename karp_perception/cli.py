@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from karp_perception import cli_bench, cli_compile, cli_drive, cli_evaluate, cli_track, cli_train
+from karp_perception import cli_bench, cli_compile, cli_drive, cli_evaluate, cli_export, cli_track, cli_train
 from karp_perception.cli_options import Backend, Config, Model, config_files, settings_of
 from karp_perception.cli_progress import ProgressBar, WorkBars, console
 from karp_perception.core.long_work import listening
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.command()(cli_bench.bench)
 app.command("compile")(cli_compile.compile_)
+app.command()(cli_export.export)
 app.command()(cli_train.train)
 app.command()(cli_track.track)
 app.command()(cli_drive.drive)

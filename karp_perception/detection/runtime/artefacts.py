@@ -133,13 +133,13 @@ class Artefacts:
         return self.net.position
 
     def _network_references(self) -> Iterator[Reference]:
-        return self.references.of_network(self._embed, self.batch)
+        return self.references.of_network(self.embed, self.batch)
 
     def _position_references(self) -> list[Reference]:
         return self.references.of_position(self.batch)
 
-    def _embed(self, calibration: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The position graph on a calibration for a batch of one, whatever batch the graphs have."""
+    def embed(self, calibration: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Position embeddings of a calibration: batches of one, whatever batch the graphs have."""
         outputs = self._embedding.run({name: values.repeat(self.batch, axis=0) for name, values in calibration.items()})
         return {name: values[:1] for name, values in outputs.items()}
 
@@ -293,7 +293,7 @@ class Artefacts:
         from karp_perception.detection.runtime.references import stacked
 
         arrays = (network_arrays(frame, self.source.config) for frame in calibration_frames())
-        return [stacked([{**inputs, **self._embed(rig.calibration)}] * self.batch) for rig, inputs in arrays]
+        return [stacked([{**inputs, **self.embed(rig.calibration)}] * self.batch) for rig, inputs in arrays]
 
 
 def _files(precision: str) -> tuple[str, ...]:
