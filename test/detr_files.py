@@ -99,15 +99,19 @@ _NETWORKS = {
 
 @cache
 def model(kind: str) -> Any:
-    """A network with random weights, whose class heads differ enough that no two scores are nearly the same."""
+    """A network with random weights under which images differ, and scores too: no two of them nearly the same."""
     name, config = _NETWORKS[kind]
     torch.manual_seed(0)
     made = getattr(transformers, name)(config()).eval()
     with torch.no_grad():
         for path, module in made.named_modules():
-            if "class_" in path and isinstance(module, torch.nn.Linear):
-                module.weight.normal_(0.0, 0.6)
-                module.bias.normal_(-1.0, 1.5)
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+            elif ("class_" in path or "score_head" in path) and isinstance(module, torch.nn.Linear):
+                module.weight.normal_(0.0, 0.35)
+                module.bias.normal_(-3.0, 0.7)
+            elif isinstance(module, torch.nn.Linear) and "bbox" not in path and "sampling_offsets" not in path:
+                torch.nn.init.xavier_normal_(module.weight, 1.5)
     return made
 
 
@@ -130,7 +134,7 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, arguments, str(file), input_names=names[0], output_names=names[1], opset_version=17, dynamo=False,
+            module.eval(), arguments, str(file), input_names=names[0], output_names=names[1], opset_version=17, dynamo=False,
             dynamic_axes=dynamic,
         )  # fmt: skip
 

@@ -76,7 +76,7 @@ class OnnxFile:
             if value.name in shapes:
                 _set_shape(value, shapes[value.name])
         for value in graph.output:
-            value.type.tensor_type.ClearField("shape")
+            _open(value)
         del graph.value_info[:]
         try:
             inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
@@ -159,6 +159,13 @@ def _tensor(value: ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim)
     return Tensor(value.name, shape, helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
+
+
+def _open(value: ValueInfoProto) -> None:
+    """Forget the batch of an output, and names of lengths: what follows from the inputs is inferred."""
+    for place, dimension in enumerate(value.type.tensor_type.shape.dim):
+        if place == 0 or dimension.dim_param:
+            dimension.Clear()
 
 
 def _set_shape(value: ValueInfoProto, shape: tuple[int, ...]) -> None:

@@ -22,6 +22,7 @@ _OUTLIERS = 0.02  # of the points at each end of a side
 _FACE_SIGMA_M, _FACE_MOST, _FACE_POINTS = 0.12, 4.0, 14.0
 _STICKING_OUT_M = 0.08
 _FAR_SIDE = 3.0  # cost of a box that begins behind its nearest points: it is hidden there
+_ALONG_SIGMA_RAD = np.radians(60.0)
 _MOST_POINTS = 300  # more say nothing new
 _MOST_TRIED = 500  # hypotheses that are compared with the image
 
@@ -61,6 +62,10 @@ def box_from_points(
     by_size = size_cost(_pairs(sizes, height).reshape(-1, 3), prior).reshape(len(yaw), sizes.shape[1], -1)
     cost = by_size[:, :, :, None, None] + sides[:, :, None, :, None, 0] + sides[:, None, :, None, :, 1]
     cost += _face_cost(xy, yaw, eye, low, high)[:, None, None, None, None]
+    if prior.directed:
+        # Where nothing else decides, along the road rather than across: the own vehicle is on it, too.
+        across = np.abs((yaw + np.pi / 2) % np.pi - np.pi / 2)
+        cost += np.square(across / _ALONG_SIGMA_RAD)[:, None, None, None, None]
     # The image has the last word on those that are likely without it: it is what takes time.
     rows = np.argsort(cost, axis=None, kind="stable")[:_MOST_TRIED]
     y, i, j, a, b = np.unravel_index(rows, cost.shape)

@@ -45,7 +45,7 @@ class View:
         return float(self.intrinsics[0, 0]), float(self.intrinsics[1, 1])
 
     def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(..., 2) px and (...) depth, m, of points (..., 3) of `base_link`; what is behind the lens is put before it."""
+        """(..., 2) px and (...) depth, m, of points (..., 3) of `base_link`; what is behind is put before the lens."""
         flat = transform_points(self.T_camera_base, points.reshape(-1, 3))
         depth = flat[:, 2]
         pixels = (flat @ self.intrinsics.T.astype(flat.dtype))[:, :2]
