@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from karp_perception.core import (
     Boxes,
@@ -30,12 +31,12 @@ PLANNERS = ("karp", "idm", "constant")
 _HORIZON, _STEP = 4.0, 0.1  # s
 _SIGHT = 100.0  # m of way that is looked along
 _LIMIT = 13.9  # m/s, where none is told
-_LOOKAHEAD_S, _LOOKAHEAD_M = 0.9, 4.0  # pure pursuit looks so far ahead
+_SMOOTH = 1.5  # m over which directions of the route are averaged
 _ON_LINE = 1.0  # m beside the route within which a stop line is the route's
 
 
 class RouteBaseline:
-    """Drives along the middle of the route and steers by pure pursuit; how fast is up to who inherits it."""
+    """Drives along the middle of the route; how fast is up to who inherits it."""
 
     def __init__(self, vehicle: Vehicle = Vehicle()) -> None:
         self.vehicle = vehicle
@@ -100,26 +101,13 @@ class RouteBaseline:
         return line @ T[:2, :2].T + T[:2, 3]
 
     def _trajectory(self, way: np.ndarray, speeds: np.ndarray) -> Trajectory:
-        """The way of `base_link` at these speeds: a bicycle about its rear axle that pursues the route."""
-        vehicle, count = self.vehicle, len(speeds)
+        """Along the route at these speeds; the controller brings the vehicle onto it."""
         along = np.arange(len(way), dtype=float)
-        most = vehicle.largest_curvature()
-        x, y, yaw, s = -vehicle.axle, 0.0, 0.0, 0.0
-        rows = np.empty((count, 4))
-        for k, v in enumerate(speeds):
-            target = s + max(_LOOKAHEAD_M, _LOOKAHEAD_S * v)
-            dx, dy = np.interp(target, along, way[:, 0]) - x, np.interp(target, along, way[:, 1]) - y
-            left = math.cos(yaw) * dy - math.sin(yaw) * dx
-            curvature = min(max(2.0 * left / max(dx * dx + dy * dy, 1.0), -most), most)
-            rows[k] = x + vehicle.axle * math.cos(yaw), y + vehicle.axle * math.sin(yaw), yaw, curvature
-            driven = v * _STEP
-            yaw += 0.5 * curvature * driven
-            x, y = x + driven * math.cos(yaw), y + driven * math.sin(yaw)
-            yaw += 0.5 * curvature * driven
-            s += driven
+        heading = gaussian_filter1d(np.unwrap(np.arctan2(*np.gradient(way, axis=0).T[::-1])), _SMOOTH)
+        s = np.concatenate([[0.0], np.cumsum(0.5 * (speeds[1:] + speeds[:-1]) * _STEP)])
+        x, y, yaw, curvature = (np.interp(s, along, column) for column in (*way.T, heading, np.gradient(heading)))
         acceleration = np.append(np.diff(speeds) / _STEP, 0.0)
-        time = _STEP * np.arange(count)
-        return Trajectory(time, rows[:, 0], rows[:, 1], rows[:, 2], speeds, acceleration, rows[:, 3])
+        return Trajectory(_STEP * np.arange(len(speeds)), x, y, yaw, speeds, acceleration, curvature)
 
 
 class IdmPlanner(RouteBaseline):

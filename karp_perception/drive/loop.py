@@ -20,7 +20,7 @@ from karp_perception.planning.control import Controller, ControlSettings
 from karp_perception.world.interface import Truth, World
 
 _AFTER_CONTACT_S = 0.5
-_AT_END_M = 1.0  # from the end of the route the drive is over
+_AT_END_M = 0.5  # from the front to the end of the route, where the drive is over: beyond it there may be no road
 _AROUND = 12  # places around a corner that are looked at for where one may drive
 _TINY = 1e-9  # s
 
@@ -93,7 +93,7 @@ def drive(
         if contact_at is None and log.touches(truth):
             contact_at = t
         ended = contact_at is not None and t - contact_at >= _AFTER_CONTACT_S
-        if k > 0 and (ended or along > log.length - _AT_END_M):
+        if k > 0 and (ended or along + vehicle.front > log.length - _AT_END_M):
             break
         for delay, command in commands:
             world.apply(command, delay)
