@@ -85,6 +85,13 @@ def test_colours_of_the_moment_are_told_and_the_work_is_done_once() -> None:
     assert RouteLanes.of(Route(route.points.copy(), 3.0), now, lanes) is lanes
     assert lanes.stops_ahead(line_along(120.0), now, 0.0)[0].stop.color is LightColor.GREEN
     assert RouteLanes.of(Route(route.points[::-1]), now, lanes) is not lanes
+    # Another stop line comes into sight: the lanes stay.
+    more = road.with_stops((StopLine(9, np.array([70.0, 0.0]), StopKind.STOP), *road.stops))
+    other = RouteLanes.of(route, more, lanes)
+    assert other is not lanes
+    assert other.lane is lanes.lane
+    assert [a.stop.number for a in other.stops_ahead(line_along(120.0), more, 0.0)] == [9, 1]
+    assert [a.stop.number for a in lanes.stops_ahead(line_along(120.0), road, 0.0)] == [1]
     assert RouteLanes.of(route, two_lanes(), lanes) is not lanes
 
 

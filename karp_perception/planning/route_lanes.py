@@ -6,6 +6,7 @@ What depends on route and map alone is found once; each step only asks where it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,15 +111,22 @@ class RouteLanes:
 
     @classmethod
     def of(cls, route: Route, road: Road, previous: RouteLanes | None = None) -> RouteLanes:
-        """The previous one where route and map have not changed: colours of lights do not matter."""
+        """The previous one where route and lanes have not changed, with other stop lines where those have.
+
+        Colours of lights do not matter.
+        """
         if (
-            previous is not None
-            and previous.road.lanes is road.lanes
-            and [(s.number, s.lane) for s in previous.road.stops] == [(s.number, s.lane) for s in road.stops]
-            and np.array_equal(previous.route.points, route.points)
+            previous is None
+            or previous.road.lanes is not road.lanes
+            or not np.array_equal(previous.route.points, route.points)
         ):
+            return cls(route, road)
+        if _places(previous.road) == _places(road):
             return previous
-        return cls(route, road)
+        other = copy(previous)
+        other.road = road
+        other._passes = list(other._find_passes())
+        return other
 
     def along(self, line: ReferenceLine, origin: float, T_odom_line: np.ndarray | None = None) -> LanesAlong:
         """The lanes along a line that follows the route.
@@ -191,6 +199,11 @@ class RouteLanes:
                 around = (self.distance >= at - _PAST) & (self.distance <= at + _AHEAD)
                 if stop.lane is None or (self.lane[around] == stop.lane).any():
                     yield at, k
+
+
+def _places(road: Road) -> list[tuple[int, int | None, float, float]]:
+    """What a stop line's place on a route depends on."""
+    return [(stop.number, stop.lane, *stop.point.tolist()) for stop in road.stops]
 
 
 class _Samples:
