@@ -1,4 +1,4 @@
-"""The choice of a precision: what counts as the same answer, when a fast precision is taken, and what is remembered."""
+"""What counts as the same answer, which precision is taken, and what is remembered."""
 
 from __future__ import annotations
 
@@ -11,27 +11,36 @@ import numpy as np
 import pytest
 from small_model import SMALL, small_weights
 
+from karp_perception.core import BackendUnavailable
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.model.weights import find_model
+from karp_perception.detection.runtime import backend as backends
 from karp_perception.detection.runtime import openvino as openvino_backend
 from karp_perception.detection.runtime.artefacts import Artefacts
-from karp_perception.detection.runtime.backend import BackendOptions, open_backend
+from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.detection.runtime.comparison import measure_parity
-from karp_perception.detection.runtime.parity import QUANTITIES, Parity, ParityLimits, checked_parity
-from karp_perception.detection.runtime.street import cast, example_frames, make_street
+from karp_perception.detection.runtime.graph import Reference
+from karp_perception.detection.runtime.parity import (
+    QUANTITIES,
+    Parity,
+    ParityLimits,
+    checked_parity,
+    limits_of,
+    parity_record,
+)
 
 Outputs = dict[str, np.ndarray]
-GENEROUS = ParityLimits(*[10.0] * 6, unmatched=1.0)
+GENEROUS = ParityLimits(*[10.0] * 6, unmatched=1.0, boxes_unmatched=1.0)
 STRICT = ParityLimits(*[0.0] * 7)
 
 
 class Said:
-    """A backend that gives what it was told to."""
+    """An engine that gives what it was told to."""
 
-    name, version, parity = "said", "0", None
+    precision = "bf16"
 
-    def __init__(self, outputs: Outputs, precision: str = "bf16") -> None:
-        self.outputs, self.precision = outputs, precision
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
 
     def run(self, inputs: object) -> Outputs:
         return self.outputs
@@ -55,7 +64,7 @@ def heads(seed: int = 0, count: int = 40) -> Outputs:
 
 
 def parity(exact: Outputs, fast: Outputs, limits: ParityLimits | None = None) -> Parity:
-    return measure_parity(Said(exact, "f32"), Said(fast), [{}], limits or ParityLimits())
+    return measure_parity(Said(fast), [Reference({}, exact)], limits or ParityLimits())
 
 
 def changed(outputs: Outputs, name: str, rows: slice | int, by: float | np.ndarray) -> Outputs:
@@ -149,38 +158,6 @@ def test_a_network_without_any_score_is_compared_everywhere() -> None:
     assert not parity(outputs, changed(outputs, "center", slice(0, 40), (0, 50, 0))).passed  # nothing left to compare
 
 
-def test_the_street_is_cast_as_geometry_says() -> None:
-    street = make_street(0)
-    origin = np.array([0.0, 0.0, 1.8])
-    rng = np.random.default_rng(0)
-    rays = rng.normal(0, 1, (300, 3)) * (1, 1, 0.2)
-    distance, met = cast(street, origin, rays)
-    for ray, far, box in zip(rays, distance, met, strict=True):
-        if np.isfinite(far):
-            point = origin + ray * far
-            if box < 0:
-                assert abs(point[2]) < 1e-3
-            else:
-                inside = np.minimum(point - street.low[box], street.high[box] - point)
-                assert abs(inside.min()) < 1e-3  # on its surface
-        # Nothing lies before what was met.
-        for share in np.linspace(0.01, 0.99, 30):
-            point = origin + ray * (share * far if np.isfinite(far) else 100 * share)
-            assert not ((point > street.low + 1e-3) & (point < street.high - 1e-3)).all(axis=1).any()
-    assert {-1} < set(met.tolist())
-
-
-def test_example_frames_cover_whole_and_partial_rigs_and_repeat() -> None:
-    frames, again = example_frames(2, 0.4), example_frames(2, 0.4)
-    assert {(len(frame.cameras), frame.lidar is not None) for frame in frames} == {
-        (2, True), (0, True), (2, False), (1, True)
-    }  # fmt: skip
-    for one, other in zip(frames, again, strict=True):
-        assert all(np.array_equal(one.cameras[name].image, other.cameras[name].image) for name in one.cameras)
-        assert one.lidar is None or np.array_equal(one.lidar.points, other.lidar.points)
-    assert all(camera.image.std() > 20 for camera in frames[0].cameras.values())
-
-
 RESULT = Parity("bf16", True, dict.fromkeys(QUANTITIES, 0.01), dict.fromkeys(QUANTITIES, float("inf")), 40, 1)
 
 
@@ -191,7 +168,7 @@ def test_results_survive_writing() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "{}", RESULT.to_json().replace("true", '"yes"'), RESULT.to_json().replace("Infinity", "NaN"),
-     RESULT.to_json().replace("center_m", "centre"), RESULT.to_json().replace("40", "null")],
+     RESULT.to_json().replace("center_m", "centre", 1), RESULT.to_json().replace("40", "null")],
 )  # fmt: skip
 def test_spoilt_results_are_measured_again_with_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
@@ -204,13 +181,13 @@ def test_spoilt_results_are_measured_again_with_one_line(
         measured.append(1)
         return RESULT
 
+    record = parity_record(onnx, ["here"], ParityLimits())
     for _ in range(2):
-        assert checked_parity(onnx, "here", ParityLimits(), measure) == RESULT
+        assert checked_parity(record, measure) == RESULT
     assert len(measured) == 1
-    (record,) = tmp_path.glob("parity-*.json")
     record.write_text(text)
     for _ in range(2):
-        assert checked_parity(onnx, "here", ParityLimits(), measure) == RESULT
+        assert checked_parity(record, measure) == RESULT
     assert len(measured) == 2
     assert len(caplog.records) == 1
     assert "compared again" in caplog.text
@@ -220,18 +197,11 @@ def test_spoilt_results_are_measured_again_with_one_line(
 def test_another_file_place_or_limit_is_another_check(tmp_path: Path) -> None:
     onnx = tmp_path / "network.onnx"
     onnx.write_bytes(b"x")
-    measured: list[int] = []
-
-    def measure() -> Parity:
-        measured.append(1)
-        return RESULT
-
-    checked_parity(onnx, "here", ParityLimits(), measure)
-    checked_parity(onnx, "there", ParityLimits(), measure)
-    checked_parity(onnx, "here", STRICT, measure)
+    records = [parity_record(onnx, [place], limits) for place in ("here", "there") for limits in (GENEROUS, STRICT)]
     onnx.write_bytes(b"y")
-    checked_parity(onnx, "here", ParityLimits(), measure)
-    assert len(measured) == 4
+    records.append(parity_record(onnx, ["here"], GENEROUS))
+    assert len(set(records)) == 5
+    assert all(record.parent == tmp_path for record in records)
 
 
 @pytest.fixture(scope="module")
@@ -273,57 +243,60 @@ def start(weights: Path, cache: Path, **settings: object) -> Detector:
 
 
 def test_the_fast_precision_is_taken_after_a_check_that_is_made_once(
-    weights: Path, cache: Path, opened: list[str]
+    weights: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = start(weights, cache)
-    assert opened == ["f32", "bf16"]
+    assert opened == ["bf16"]
     assert first.info["precision"] == "bf16"
     assert first.info["parity"]["passed"] is True
     assert set(first.info["parity"]["worst"]) == set(QUANTITIES)
-    opened.clear()
-    again = start(weights, cache)
-    assert opened == ["bf16"]
-    assert again.info == first.info
+    monkeypatch.setattr(Artefacts, "references", property(lambda self: pytest.fail("compared again")))
+    assert start(weights, cache).info == first.info
 
 
 def test_a_check_that_fails_leaves_f32_and_says_why_in_one_line(
     weights: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     impossible = ParityLimits(*[-1.0] * 7)  # the stand-in for bf16 is f32, which differs by nothing
-    monkeypatch.setattr(openvino_backend, "ParityLimits", lambda: impossible)
+    monkeypatch.setattr(backends, "limits_of", lambda precision: impossible if precision == "bf16" else ParityLimits())
     detector = start(weights, cache)
-    assert (detector.info["precision"], detector.info["parity"]["passed"]) == ("f32", False)
+    assert (detector.info["precision"], detector.info["parity"]["passed"]) == ("f32", True)
+    assert opened == ["bf16", "f32"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "stays in f32: bf16 against f32 in" in caplog.text
+    assert "does without bf16: openvino is refused: bf16 against the reference in" in caplog.text
     assert "center_m" in caplog.text
     opened.clear()
     assert start(weights, cache).info["precision"] == "f32"
-    assert opened == ["f32"]
+    assert opened == ["f32"]  # what failed once is not even built
 
 
-def test_a_precision_that_is_asked_for_is_not_checked(weights: Path, cache: Path, opened: list[str]) -> None:
+def test_a_precision_that_is_asked_for_is_checked_too(
+    weights: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for precision in ("f32", "bf16"):
         info = start(weights, cache, precision=precision).info
         assert info["precision"] == precision
-        assert "parity" not in info
+        assert info["parity"]["precision"] == precision
     assert opened == ["f32", "bf16"]
+    impossible = ParityLimits(*[-1.0] * 7)
+    monkeypatch.setattr(backends, "limits_of", lambda precision: impossible)
+    with pytest.raises(BackendUnavailable, match="openvino is refused: f32 against the reference in"):
+        start(weights, cache, backend="openvino", precision="f32")
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
-def test_other_backends_compute_in_f32(weights: Path, cache: Path, backend: str) -> None:
-    info = start(weights, cache, backend=backend).info
-    assert info["precision"] == "f32"
-    assert "parity" not in info
+def test_other_backends_compute_in_f32(weights: Path, cache: Path) -> None:
+    info = {backend: start(weights, cache, backend=backend).info for backend in ("torch", "onnxruntime")}
+    assert {each["precision"] for each in info.values()} == {"f32"}
+    assert "parity" not in info["torch"]  # it is the reference
+    assert info["onnxruntime"]["parity"]["passed"] is True
 
 
 def test_a_cpu_without_bf16_computes_in_f32_and_opens_nothing_else(
     weights: Path, cache: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_backend, "bf16_cpu", lambda core: False)
-    info = start(weights, cache).info
-    assert info["precision"] == "f32"
-    assert "parity" not in info
+    assert start(weights, cache).info["precision"] == "f32"
     assert opened == ["f32"]
 
 
@@ -353,11 +326,10 @@ def test_bf16_of_this_cpu_agrees_with_f32_but_for_swapped_candidates(weights: Pa
     if not openvino_backend.bf16_cpu(openvino_backend._core()):
         pytest.skip("this CPU has no native bf16")
     graph = Artefacts(find_model(str(weights)), cache).network
-    assert graph.examples is not None
-    exact, fast = (open_backend("openvino", graph, BackendOptions(1, precision)) for precision in ("f32", "bf16"))
-    examples = graph.examples()
-    assert all(set(inputs) == set(graph.inputs) for inputs in examples)
-    result = measure_parity(exact, fast, examples, dataclasses.replace(ParityLimits(), probability=0.2))
+    assert graph.references is not None
+    fast = openvino_backend.open_backend(graph, BackendOptions(1, "bf16"))
+    limits = dataclasses.replace(limits_of("bf16"), probability=0.2)
+    result = measure_parity(fast, graph.references(), limits)
     assert result.queries > 3 * SMALL.queries
     assert 0 < result.usual["center_m"] < 0.4
     assert result.worst["center_m"] < 1.0  # random weights tell depths of up to 90 m
