@@ -55,12 +55,13 @@ class CarlaScore:
     outside: float
 
 
-def carla_score(record: DriveRecord, expert: np.ndarray) -> CarlaScore:
+def carla_score(record: DriveRecord, expert: np.ndarray, lanes: LaneOccupancy | None = None) -> CarlaScore:
     """Score a drive.
 
     Args:
         record: with the lanes of the place.
         expert: (E,) m along the route of the expert's middle, tick by tick for as long as the case lasts.
+        lanes: of the record, where that is known already.
     """
     along = route_progress(record.route, record.ego_center)
     whole = max(float(expert[-1] - expert[0]), _LEAST_WAY)
@@ -70,7 +71,7 @@ def carla_score(record: DriveRecord, expert: np.ndarray) -> CarlaScore:
         if abs(contact.ego_speed) > _STANDING:
             found[_with(contact.label)] += 1
     found["red_light"] = len(red_lights_passed(record))
-    outside = _outside(record)
+    outside = _outside(record, lanes or LaneOccupancy(record))
     penalty = (1.0 - outside) * math.prod(FACTORS[name] ** count for name, count in found.items())
     return CarlaScore(completion * penalty, completion, penalty, found, outside)
 
@@ -82,11 +83,10 @@ def _with(label: int) -> str:
     return "contact_with_thing" if thing else "contact_with_vehicle"
 
 
-def _outside(record: DriveRecord) -> float:
+def _outside(record: DriveRecord, lanes: LaneOccupancy) -> float:
     """Share of the way on which the vehicle's middle is in no lane, or in one that leads the other way."""
     if not record.lanes:
         return 0.0
-    lanes = LaneOccupancy(record)
     wrong = (lanes.lane < 0) | lanes.against(record.yaw)
     way = np.hypot(np.diff(record.x), np.diff(record.y))
     return float(way[wrong[1:]].sum() / way.sum()) if way.sum() > 0 else 0.0

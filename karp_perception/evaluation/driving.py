@@ -13,6 +13,7 @@ from karp_perception.evaluation.footprints import distance, rectangles, separati
 _PIECES = 32  # of a tick, in which the moment of contact is looked for before it is bisected
 _TOWARDS = 0.3  # m/s: who moves slower towards what it touches was run into
 _FRONT, _REAR = 0.7071, -0.7071  # cosines: within 45 degrees of straight ahead, and of straight back
+_SLACK = 2.0  # m: what may touch is looked for a little farther off than it could be
 _ON_ROUTE = 1.0  # m from the route within which a stop line lies on it
 _LATEST_TTC = 3.0  # s: later than this a time to collision is none (nuPlan's metric looks 3 s ahead)
 
@@ -80,7 +81,10 @@ def contacts(record: DriveRecord) -> list[Contact]:
     before, after = _consecutive(record)
     ego, other = record.ego_corners, record.actor_corners
     tick = record.actor_tick
-    touching = separation(ego[tick], other)[0] <= 0
+    close = _close(record)
+    touching = np.zeros(len(tick), bool)
+    touching[close] = separation(ego[tick[close]], other[close])[0] <= 0
+    before, after = (rows[np.isin(before, close)] for rows in (before, after))
     for row in np.flatnonzero(touching & (tick == 0)):
         seen.add(int(record.actor_id[row]))
         found.append(_contact(record, int(row), int(row), 0.0))
@@ -161,6 +165,16 @@ def _derivative(values: np.ndarray, step: float, window: float, order: int) -> n
     if count < 3:
         return np.gradient(values, step) if order == 1 else np.zeros(len(values))
     return savgol_filter(values, count, 2, deriv=order, delta=step, mode="interp")
+
+
+def _close(record: DriveRecord) -> np.ndarray:
+    """Rows of actors so near that they could touch the vehicle within a tick."""
+    tick = record.actor_tick
+    away = np.hypot(*(np.stack([record.actor_x, record.actor_y], axis=1) - record.ego_center[tick]).T)
+    reach = 0.5 * np.hypot(record.front + record.rear, record.width)
+    reach = reach + 0.5 * np.hypot(record.actor_length, record.actor_width)
+    speed = np.hypot(*record.actor_velocity.T) + np.abs(record.speed[tick])
+    return np.flatnonzero(away < reach + 2.0 * record.step * speed + _SLACK)
 
 
 def _consecutive(record: DriveRecord) -> tuple[np.ndarray, np.ndarray]:

@@ -121,7 +121,12 @@ _VULNERABLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE, ObjectClass.MOTORCYC
 _THINGS = (ObjectClass.TRAFFIC_CONE, ObjectClass.BARRIER)
 
 
-def nuplan_score(record: DriveRecord, expert: np.ndarray, rules: NuplanRules = NuplanRules()) -> NuplanScore:
+def nuplan_score(
+    record: DriveRecord,
+    expert: np.ndarray,
+    rules: NuplanRules = NuplanRules(),
+    lanes: LaneOccupancy | None = None,
+) -> NuplanScore:
     """Score a drive.
 
     Args:
@@ -129,8 +134,9 @@ def nuplan_score(record: DriveRecord, expert: np.ndarray, rules: NuplanRules = N
         expert: (E,) m along the route of the expert's middle, tick by tick from the same beginning; its last value
             holds on.
         rules: thresholds and weights.
+        lanes: of the record, where that is known already.
     """
-    lanes = LaneOccupancy(record)
+    lanes = lanes or LaneOccupancy(record)
     one_lane = lanes.in_one_lane()
     touched = nuplan_contacts(record, one_lane, rules)
     ratio = progress_ratio(record, expert, rules)
@@ -161,9 +167,10 @@ def nuplan_contacts(
     the road, those of its sides; not those while it stands itself, and not from behind.
     """
     tick = record.actor_tick
-    touching = separation(record.ego_corners[tick], record.actor_corners)[0] <= 0
+    near = np.flatnonzero(_within(record, 0.0))
+    touching = separation(record.ego_corners[tick[near]], record.actor_corners[near])[0] <= 0
     found, seen = [], set()
-    for row in np.flatnonzero(touching):
+    for row in near[touching]:
         number, k = int(record.actor_id[row]), int(tick[row])
         if number in seen:
             continue
@@ -201,6 +208,15 @@ def _segment_touches(segment: np.ndarray, rectangle: np.ndarray) -> bool:
         if line.max() < box.min() or box.max() < line.min():
             return False
     return True
+
+
+def _within(record: DriveRecord, seconds: float) -> np.ndarray:
+    """(M,) whether vehicle and actor could touch within so many s, whatever their headings."""
+    tick = record.actor_tick
+    away = np.hypot(*(np.stack([record.actor_x, record.actor_y], axis=1) - record.ego_center[tick]).T)
+    reach = 0.5 * np.hypot(record.front + record.rear, record.width)
+    reach = reach + 0.5 * np.hypot(record.actor_length, record.actor_width)
+    return away <= reach + seconds * (np.hypot(*record.actor_velocity.T) + np.abs(record.speed[tick])) + 1e-6
 
 
 def _bearing(record: DriveRecord, rows: np.ndarray) -> np.ndarray:
@@ -275,7 +291,7 @@ def times_to_collision(
     bearing = _bearing(record, np.arange(len(tick)))
     wide = (~one_lane | junction)[tick]
     asked = (bearing < rules.ahead) | (wide & (bearing <= rules.behind))
-    asked &= record.speed[tick] > rules.crawling
+    asked &= (record.speed[tick] > rules.crawling) & _within(record, rules.ttc_horizon)
     for contact in touched:
         asked &= ~((record.actor_id == contact.actor_id) & (tick >= contact.tick))
     rows = np.flatnonzero(asked)

@@ -18,6 +18,7 @@ from karp_perception.evaluation.driving import (
     jerk,
     times_to_collision,
 )
+from karp_perception.evaluation.lane_occupancy import LaneOccupancy
 from karp_perception.evaluation.nuplan_score import NuplanScore, nuplan_score
 from karp_perception.evaluation.perception_errors import what_perception_got_wrong
 from karp_perception.evaluation.reaction import reaction
@@ -58,7 +59,9 @@ def verdict(case: Case, record: DriveRecord, expert: np.ndarray) -> dict[str, An
     elif guilty:
         score *= 1.0 - min(guilty[0].speed / max(record.speed[0], 1.0), 1.0)
     nearest = int(gap.argmin()) if len(gap) else -1
-    nuplan, carla, conflict = nuplan_score(record, expert), carla_score(record, expert), reaction(record)
+    lanes = LaneOccupancy(record)
+    nuplan, carla = nuplan_score(record, expert, lanes=lanes), carla_score(record, expert, lanes)
+    conflict = reaction(record)
     decisions, counts = np.unique(record.decision, return_counts=True)
     return {
         "case": case.name,
