@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from karp_perception.core.long_work import LongWork
+
 
 def compile_(
     model: Annotated[str, typer.Option(help="Shipped model, or a weight file.")] = "nano",
@@ -25,7 +27,9 @@ def compile_(
     cameras: Annotated[int, typer.Option(min=0, max=16, help="Slots for cameras; 0: as many as the model has.")] = 0,
 ) -> None:
     """Build engines ahead of time, so that no start has to wait; for TensorRT for RTX no GPU is needed."""
-    from karp_perception.detection.runtime.compiling import compile_model
+    with LongWork(f"compiling {model} with {backend}"):  # says so before everything is imported
+        from karp_perception.detection.runtime.compiling import compile_model
 
-    for file in compile_model(model, backend, precision, out, gpu or (), cameras=cameras):
+        files = compile_model(model, backend, precision, out, gpu or (), cameras=cameras)
+    for file in files:
         print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -27,7 +27,7 @@ from karp_perception.detection.preprocessing import (  # noqa: E402
 from karp_perception.detection.runtime.device_canvas import FAR_M, DeviceCanvas  # noqa: E402
 from karp_perception.detection.runtime.device_decoding import COLUMNS, best_queries, boxes_of  # noqa: E402
 from karp_perception.detection.runtime.device_images import BandScaling, BandShape  # noqa: E402
-from karp_perception.detection.runtime.street import street_frame  # noqa: E402
+from karp_perception.detection.runtime.reference_frames import reference_frames  # noqa: E402
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -124,7 +124,7 @@ def test_canvas_is_that_of_the_cpu(device: str, seed: int) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("seed", range(2))
 def test_canvas_of_a_street_is_that_of_the_cpu(device: str, seed: int) -> None:
-    cloud = street_frame(seed, 0, 0.5).lidar
+    cloud = reference_frames()[seed].lidar
     assert cloud is not None
     tilted = cloud.points.copy()
     tilted[:, 2] += 0.05 * tilted[:, 0]  # uphill
@@ -134,7 +134,7 @@ def test_canvas_of_a_street_is_that_of_the_cpu(device: str, seed: int) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_ground_is_that_of_the_cpu(device: str) -> None:
-    cloud = street_frame(3, 0, 0.5).lidar
+    cloud = reference_frames()[3].lidar
     assert cloud is not None
     nx, ny = NANO.canvas_cells
     i = np.floor((cloud.points[:, 0] - np.float32(NANO.x_range_m[0])) * np.float32(1 / NANO.cell_m)).astype(int)

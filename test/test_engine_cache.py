@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -339,3 +340,65 @@ def test_whatever_lies_there_the_engine_is_right(engine: bytes, sidecar: bytes) 
         (cache.folder / f"{KEY.name}.engine").write_bytes(engine)
         (cache.folder / f"{KEY.name}.json").write_bytes(sidecar)
         assert obtained(cache, Builder()) == ENGINE
+
+
+# A real library: OpenVINO compiles, and loads what was kept, on the CPU.
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> object:
+    for module in ("openvino", "torch", "onnxscript"):
+        pytest.importorskip(module)
+    from small_model import small_weights
+
+    from karp_perception.detection.model.weights import find_model
+    from karp_perception.detection.runtime.artefacts import Artefacts
+
+    folder = tmp_path_factory.mktemp("model")
+    return Artefacts(find_model(str(small_weights(folder))), folder / "onnx").position
+
+
+def random_inputs(graph: object) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes: dict[str, tuple[int, ...]] = graph.inputs  # type: ignore[attr-defined]
+    return {name: rng.random(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_openvino_loads_what_it_kept_and_says_the_same_to_the_bit(
+    graph: object, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from karp_perception.detection.runtime import openvino
+    from karp_perception.detection.runtime.backend import BackendOptions
+
+    kept = BackendOptions(1, "f32", tmp_path / "engines")
+    (ahead,) = openvino.compile_ahead(graph, "f32", tmp_path / "engines", ())  # type: ignore[arg-type]
+    compiled = openvino.open_backend(graph, BackendOptions(1, "f32")).run(random_inputs(graph))  # type: ignore[arg-type]
+    (file,) = (tmp_path / "engines").glob("*.engine")
+    assert file == ahead
+    with monkeypatch.context() as nothing_compiles:
+        nothing_compiles.setattr(openvino, "_compiled", None)
+        loaded = openvino.open_backend(graph, kept).run(random_inputs(graph))  # type: ignore[arg-type]
+    for name, value in compiled.items():
+        np.testing.assert_array_equal(loaded[name], value)
+    assert not lines(caplog)
+    for damage in (flip_a_byte, cut_short, lose_sidecar):
+        damage(file)
+        again = openvino.open_backend(graph, kept).run(random_inputs(graph))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(again["image_ray"], compiled["image_ray"])
+    assert len(lines(caplog)) == 3
+
+
+def test_openvino_refuses_a_foreign_blob_and_another_one_is_made(
+    graph: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whole, with the right description, and no engine at all: only the library itself can tell."""
+    from karp_perception.detection.runtime import openvino
+    from karp_perception.detection.runtime.backend import BackendOptions
+
+    kept = BackendOptions(1, "f32", tmp_path / "engines")
+    file, properties = openvino._plan(graph, kept)  # type: ignore[arg-type]
+    EngineCache(kept.engines).store(openvino._key(graph, file, "f32", properties), b"no blob" * 1000)  # type: ignore[arg-type]
+    outputs = openvino.open_backend(graph, kept).run(random_inputs(graph))  # type: ignore[arg-type]
+    assert np.isfinite(outputs["image_ray"]).all()
+    (line,) = lines(caplog)
+    assert "openvino does not load it" in line
