@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all gpu lint format clean
 
 help:
 	@echo "make demo      set up and drive end to end through the ROS 2 nodes; writes runs/demo"
 	@echo "make test      set up and run the tests; make test-all runs the slow ones too"
+	@echo "make gpu       with an NVIDIA GPU: the tests that need one, and karp bench into models/*/bench.json"
 	@echo "make setup     create or repair .venv; a few seconds when nothing has changed"
 	@echo "make lint      ruff, check only; make format applies it"
 	@echo "make clean     remove .venv, runs and what builds left behind"
@@ -22,6 +23,9 @@ test: setup
 
 test-all: setup
 	@$(BIN)/python -m pytest -q
+
+gpu: setup
+	@$(BIN)/python tools/check_gpu.py
 
 lint: setup
 	@$(BIN)/ruff check .

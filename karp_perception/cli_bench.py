@@ -42,6 +42,10 @@ def bench(
         bool, typer.Option("--parity", help="Instead: how far each backend and precision is from the reference.")
     ] = False,
     out: Annotated[Optional[Path], typer.Option(help="Folder for bench.json and latency.png.")] = None,  # noqa: UP045
+    keep: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Add the result to a file with one for each machine."),
+    ] = None,
 ) -> None:
     """Messages in, boxes out: latency by stage, missed frames, memory, how much faster than what; JSON and a plot."""
     from rich.console import Console
@@ -50,6 +54,7 @@ def bench(
         _parity(model, backend or [], precision or [], out)
         return
     from karp_perception.bench.options import BenchOptions
+    from karp_perception.bench.results import keep_result
     from karp_perception.bench.run import bench as run
     from karp_perception.bench.tables import bench_tables
 
@@ -78,6 +83,8 @@ def bench(
         Console().print(table)
     if not content["model"]["trained"]:
         print("the network is untrained: times are right, accuracy means nothing")
+    if keep is not None:
+        keep_result(content, keep)
     if out is not None:
         print(f"written to {out}: bench.json, latency.png")
 

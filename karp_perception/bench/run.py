@@ -18,9 +18,8 @@ from karp_perception.bench.machine import machine
 from karp_perception.bench.options import RIGS, BenchOptions
 from karp_perception.bench.pacing import highest_rate, paced_run
 from karp_perception.bench.reception import Turns
-from karp_perception.bench.timing import stage_summary, with_rest
+from karp_perception.bench.timing import CPU, TwoClocks, stage_summary, with_rest
 from karp_perception.core import BackendUnavailable, ConfigurationError
-from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import NO_MODEL, DetectorSettings
 from karp_perception.detection.model.weights import ModelSource, find_model
 from karp_perception.detection.runtime.artefacts import Artefacts
@@ -32,6 +31,8 @@ SCHEMA = "karp-bench/1"
 _FRAMES = 4  # of a drive, fed in turn
 _WARM = 3  # frames of each engine before its times count
 _SHARES = {"frames": 0.1, "opening": 0.25, "timing": 0.25, "pacing": 0.2, "memory": 0.1, "accuracy": 0.1}
+
+_COMPARED = ("network", "network_cpu", "total")
 
 Progress = Callable[[float, str], None]
 
@@ -115,22 +116,21 @@ def take_turns(
 ) -> dict[EngineName, Rows]:
     """Times by stage, ms, of `repeat` frames of each: all see one frame before the next one comes.
 
-    A machine that is busy for a while is so for all of them. `cpu` is the time of all the process's threads together.
+    A machine that is busy for a while is so for all of them. Beside the stages there is CPU time, see `timing.CPU`.
     """
     turns = {name: Turns(feed) for name in detectors}
     rows: dict[EngineName, Rows] = {name: [] for name in detectors}
     for number in range(-_WARM, repeat):
         for name, detector in detectors.items():
             messages, stamp_ns = turns[name].messages()
-            stopwatch = Stopwatch()
+            stopwatch = TwoClocks()
             start, cpu = time.perf_counter(), time.process_time()
             frame = turns[name].frame(messages, stamp_ns, stopwatch)
             detector.detect(frame, stopwatch)
             total = (time.perf_counter() - start) * 1e3
             if number >= 0:
-                rows[name].append(
-                    {**with_rest(stopwatch.milliseconds, total), "cpu": (time.process_time() - cpu) * 1e3}
-                )
+                spent = ((time.process_time() - cpu) * 1e3, stopwatch.cpu_milliseconds.get("network", 0.0))
+                rows[name].append({**with_rest(stopwatch.milliseconds, total), **dict(zip(CPU, spent, strict=True))})
         if number >= 0:
             stepped()
     return rows
@@ -139,17 +139,22 @@ def take_turns(
 def compare(measured: Mapping[str, Rows], others: Mapping[str, Rows]) -> list[dict[str, Any]]:
     """For each of the first and each other one, how many times as fast the first is.
 
-    `network` and `total` (from messages to boxes) by medians, `network_least` by the least disturbed frame of each.
+    `network` and `total` (from messages to boxes) by medians, `network_least` by the least disturbed frame of each,
+    `network_cpu` by medians of CPU time (None where the CPU has no part in it).
     """
     found: list[dict[str, Any]] = []
     for name, rows in measured.items():
         ours = stage_summary(rows)
         for other, their_rows in others.items():
             theirs = stage_summary(their_rows)
-            ratios = {stage: round(theirs[stage]["p50"] / ours[stage]["p50"], 2) for stage in ("network", "total")}
-            least = round(theirs["network"]["min"] / ours["network"]["min"], 2)
+            ratios = {stage: _ratio(theirs[stage]["p50"], ours[stage]["p50"]) for stage in _COMPARED}
+            least = _ratio(theirs["network"]["min"], ours["network"]["min"])
             found.append({"engine": name, "against": other, **ratios, "network_least": least})
     return found
+
+
+def _ratio(theirs: float, ours: float) -> float | None:
+    return round(theirs / ours, 2) if ours > 0 else None
 
 
 class _Steps:

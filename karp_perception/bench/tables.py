@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from karp_perception.bench.timing import CPU
+
 if TYPE_CHECKING:
     from rich.table import Column, Table
-
 
 _ENGINE_WIDTH = 13
 _SHORT = {"deserialise": "read", "preprocess": "prepare"}  # for terminals of 80 columns
@@ -34,7 +35,7 @@ def _stages(content: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Table:
 
     given, model = content["input"], content["model"]
     title = f"{model['name']}, {given['cameras']} cameras, {max(given['points'])} points: medians, ms"
-    stages = list(dict.fromkeys(stage for row in rows for stage in row["stages_ms"] if stage not in ("total", "cpu")))
+    stages = list(dict.fromkeys(stage for row in rows for stage in row["stages_ms"] if stage not in ("total", *CPU)))
     columns = (Column(stage, justify="right") for stage in (*(_SHORT.get(stage, stage) for stage in stages), "total"))
     table = Table(_engine_column(), *columns, title=title)
     for row in rows:
@@ -78,12 +79,12 @@ def _rates(rows: list[Mapping[str, Any]]) -> Table:
 def _comparisons(rows: list[Mapping[str, Any]]) -> Table:
     from rich.table import Column, Table
 
-    names = ("network", "least disturbed", "messages to boxes")
+    names = ("network", "least disturbed", "CPU time", "messages to boxes")
     table = Table("engine", "against", *(Column(name, justify="right") for name in names))
     table.title = "times as fast, by medians"
     for row in rows:
-        values = (row["network"], row["network_least"], row["total"])
-        table.add_row(row["engine"], row["against"], *(f"{value:.2f}" for value in values))
+        values = (row[key] for key in ("network", "network_least", "network_cpu", "total"))
+        table.add_row(row["engine"], row["against"], *("-" if value is None else f"{value:.2f}" for value in values))
     return table
 
 

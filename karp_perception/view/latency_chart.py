@@ -28,6 +28,7 @@ _COLORS = (
 )
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # ms between lines
 _MOST_TICKS = 8
+_NO_STAGES = ("total", "cpu", "network_cpu")
 
 
 def write_latency_chart(content: Mapping[str, Any], file: Path) -> None:
@@ -38,7 +39,7 @@ def write_latency_chart(content: Mapping[str, Any], file: Path) -> None:
 def latency_chart(content: Mapping[str, Any]) -> np.ndarray:
     """(H, W, 3) uint8 RGB: medians of the stages, one bar an engine, with p99 of the whole as a mark."""
     rows = [row for row in content["engines"] if "stages_ms" in row]
-    stages = list(dict.fromkeys(s for row in rows for s in row["stages_ms"] if s not in ("total", "cpu")))
+    stages = list(dict.fromkeys(s for row in rows for s in row["stages_ms"] if s not in _NO_STAGES))
     colors = {stage: CLASS_COLORS[_COLORS[number % len(_COLORS)]] for number, stage in enumerate(stages)}
     colors["other"] = FAINT
     names = [_name(row) for row in rows]
