@@ -150,6 +150,19 @@ def test_a_lead_that_comes_and_goes_in_pieces_is_followed() -> None:
     assert drive(lead, 10.0, 10.0).kinds() == {DecisionKind.CRUISE}
 
 
+@pytest.mark.parametrize("gap", [6.0, 9.0])
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_car_that_cuts_in_only_a_little_slower_is_not_braked_for_in_an_emergency(gap: float, side: float) -> None:
+    """Its front corner comes into the path first, then ever more of it: the free way shrinks faster than the gap."""
+
+    def cut_in(t: float) -> Rows:
+        y = side * max(3.2 - 1.6 * t, 0.0)
+        yaw = -side * 0.12 if t < 2.0 else 0.0
+        return [(VEHICLE.front + gap + 2.25 + 12.5 * t, y, 4.5, 1.8, yaw, 0, 0)]
+
+    assert drive(cut_in, 14.0, 3.0).kinds() == {DecisionKind.CRUISE}
+
+
 def test_what_hangs_above_the_road_is_driven_under() -> None:
     layer = SafetyLayer()
     for k in range(60):

@@ -118,7 +118,7 @@ def test_the_way_that_is_free_is_that_to_the_nearest_point_of_the_outline(
     """Straight on; the reference looks at many points of the outline, in a strip that gets narrower far ahead."""
     box = boxes_of([(x, y, length, width, yaw, 0, 0)])
     path = SweptPath.ahead(onward(0, 10.0).trajectory, None, VEHICLE, 60.0)
-    free, _ = path.free(box, np.full(1, margin))
+    free, _, _ = path.free(box, np.full(1, margin))
     corner = box.footprint()[0]
     part = np.linspace(0.0, 1.0, 2000)[:, None, None]
     outline = (corner + part * (np.roll(corner, -1, axis=0) - corner)).reshape(-1, 2)
@@ -139,7 +139,7 @@ def test_along_a_bend_the_way_to_a_box_is_measured_on_the_arc(side: float) -> No
     angle = 0.9
     place = (20 * np.sin(angle), side * (20 - 20 * np.cos(angle)))
     on_arc = boxes_of([(*place, 0.2, 1.0, side * angle, 0, 0), (25.0, 0.0, 0.5, 2.0, 0, 0, 0)])
-    free, _ = path.free(on_arc, np.zeros(2))
+    free, _, _ = path.free(on_arc, np.zeros(2))
     assert free[0] == pytest.approx(20 * angle - VEHICLE.front - 0.1, abs=0.4)
     assert np.isinf(free[1])  # straight ahead, where the vehicle does not go
 
@@ -147,7 +147,7 @@ def test_along_a_bend_the_way_to_a_box_is_measured_on_the_arc(side: float) -> No
 def test_what_is_beside_the_vehicle_already_counts_only_in_the_way_of_its_bare_width() -> None:
     path = SweptPath.ahead(onward(0, 10.0).trajectory, None, VEHICLE, 40.0)
     beside = boxes_of([(1.0, 2.0, 6.0, 1.8, 0, 0, 0), (8.0, 2.0, 4.0, 1.8, 0, 0, 0)])  # both 0.15 m clear
-    free, _ = path.free(beside, np.full(2, 0.3))
+    free, _, _ = path.free(beside, np.full(2, 0.3))
     assert np.isinf(free[0])
     assert free[1] == pytest.approx(6.0 - VEHICLE.front)
 

@@ -1,7 +1,8 @@
 """The emergency brake: full braking for what the geometric channel sees in the way, whatever anything else says.
 
-Obstacles have no velocity. How fast each comes nearer follows from how the free way to it changes from frame to frame,
-along the path that is steered: nothing else is needed of the vehicle's motion, so that odometry may be wrong.
+Obstacles have no velocity. How fast each comes nearer follows from how the way to its nearest point changes from frame
+to frame, along the path that is steered: nothing else is needed of the vehicle's motion, so that odometry may be wrong.
+The free way itself would not do: it ends ever nearer on what comes in from the side.
 """
 
 from __future__ import annotations
@@ -55,19 +56,21 @@ class EmergencyBrakeSettings(Settings):
 
 @dataclass
 class _Threat:
-    """One obstacle in the way: a Kalman filter of free way and closing speed.
+    """One obstacle in the way: a Kalman filter of the way to its nearest point and of its closing speed.
 
     Attributes:
-        free: m. closing: m/s. offset: m to the left where it is touched.
+        level: m until the front is level with its nearest point. inset: m that are free beyond. closing: m/s.
+        offset: m to the left where it is touched.
         speed: its own along the path, m/s. slowing: how it brakes, m/s².
-        free_variance, both, closing_variance: the filter's covariance.
+        level_variance, both, closing_variance: the filter's covariance.
         seen: frames. alarms: frames in a row in which braking was needed. unseen: s.
     """
 
-    free: float
+    level: float
+    inset: float
     closing: float
     offset: float
-    free_variance: float
+    level_variance: float
     closing_variance: float
     speed: float = 0.0
     slowing: float = 0.0
@@ -76,31 +79,36 @@ class _Threat:
     alarms: int = 0
     unseen: float = 0.0
 
+    @property
+    def free(self) -> float:
+        """Free way, m."""
+        return max(self.level + self.inset, 0.0)
+
     def carried_on(self, dt: float, manoeuvres: float) -> None:
         """Predicted by dt s."""
         noise = manoeuvres * manoeuvres
-        self.free -= self.closing * dt
-        self.free_variance += -2 * dt * self.both + dt * dt * self.closing_variance + 0.25 * dt**4 * noise
+        self.level -= self.closing * dt
+        self.level_variance += -2 * dt * self.both + dt * dt * self.closing_variance + 0.25 * dt**4 * noise
         self.both += -dt * self.closing_variance - 0.5 * dt**3 * noise
         self.closing_variance += dt * dt * noise
         self.unseen += dt
 
-    def measured(self, free: float, offset: float, deviation: float, own: float) -> None:
+    def measured(self, free: float, level: float, offset: float, deviation: float, own: float) -> None:
         """Updated, at the vehicle's own speed; a jump that is too far to be motion counts as far as it may be."""
-        variance = self.free_variance + deviation * deviation
+        variance = self.level_variance + deviation * deviation
         most = _OUTLIER * math.sqrt(variance)
-        innovation = min(max(free - self.free, -most), most)
-        gain, closing_gain = self.free_variance / variance, self.both / variance
-        self.free += gain * innovation
+        innovation = min(max(level - self.level, -most), most)
+        gain, closing_gain = self.level_variance / variance, self.both / variance
+        self.level += gain * innovation
         self.closing += closing_gain * innovation
         self.closing_variance -= closing_gain * self.both
         self.both *= 1 - gain
-        self.free_variance *= 1 - gain
+        self.level_variance *= 1 - gain
         before, self.speed = self.speed, own - self.closing
         if self.seen >= _KNOWN and self.unseen > 0.0:
             braking = min(max((before - self.speed) / self.unseen, -_HARDEST), _HARDEST)
             self.slowing += (braking - self.slowing) * self.unseen / (self.unseen + _SLOWING_TIME)
-        self.offset, self.unseen, self.seen = offset, 0.0, self.seen + 1
+        self.inset, self.offset, self.unseen, self.seen = free - level, offset, 0.0, self.seen + 1
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ class EmergencyBrake:
         for threat in self._threats:
             threat.carried_on(dt, settings.manoeuvres)
         if obstacles is not None and len(obstacles):
-            self._join(*self._in_the_way(obstacles, path), speed)
+            self._join(self._in_the_way(obstacles, path), speed)
         self._threats = [threat for threat in self._threats if threat.unseen <= settings.memory]
         worst = self._judge(speed, age)
         self._release(worst, speed, dt, obstacles is not None)
@@ -163,27 +171,28 @@ class EmergencyBrake:
             self._last = Alarm(free, closing, ttc)
         return self._last
 
-    def _in_the_way(self, obstacles: Boxes, path: SweptPath) -> tuple[list[float], list[float]]:
-        """Free ways (m), nearest first, and offsets (m) of obstacles on the path."""
-        free, offset = path.free(obstacles, np.full(len(obstacles), self._settings.margin))
+    def _in_the_way(self, obstacles: Boxes, path: SweptPath) -> list[tuple[float, float, float]]:
+        """Free way, way to the nearest point and offset (m) of obstacles on the path, nearest first."""
+        free, level, offset = path.free(obstacles, np.full(len(obstacles), self._settings.margin))
         rows = np.flatnonzero(free < self._settings.range)
         # Pieces of one thing lie at one place: the nearest counts.
         rows = rows[np.lexsort((offset[rows], free[rows]))][:_MOST]
-        return free[rows].tolist(), offset[rows].tolist()
+        return list(zip(free[rows].tolist(), level[rows].tolist(), offset[rows].tolist(), strict=True))
 
-    def _join(self, free: list[float], offset: list[float], speed: float) -> None:
+    def _join(self, left: list[tuple[float, float, float]], speed: float) -> None:
         """Gives each obstacle that is followed the measurement next to where it is expected; the rest is new."""
-        settings, left = self._settings, list(zip(free, offset, strict=True))
+        settings = self._settings
         for threat in sorted(self._threats, key=lambda threat: threat.free):
-            gate = max(1.0, _GATE * math.sqrt(threat.free_variance + settings.deviation**2))
-            near = [m for m in left if abs(m[0] - threat.free) < gate and abs(m[1] - threat.offset) < _ACROSS]
+            gate = max(1.0, _GATE * math.sqrt(threat.level_variance + settings.deviation**2))
+            near = [m for m in left if abs(m[1] - threat.level) < gate and abs(m[2] - threat.offset) < _ACROSS]
             if near:
-                best = min(near, key=lambda m: abs(m[0] - threat.free))
+                best = min(near, key=lambda m: abs(m[1] - threat.level))
                 threat.measured(*best, settings.deviation, speed)
                 left.remove(best)
-        for m in left:  # it may well stand
-            spread = max(1.0, 0.5 * speed)
-            self._threats.append(_Threat(m[0], max(speed, 0.0), m[1], settings.deviation**2, spread**2))
+        spread = max(1.0, 0.5 * speed)
+        for free, level, offset in left:  # it may well stand
+            threat = _Threat(level, free - level, max(speed, 0.0), offset, settings.deviation**2, spread**2)
+            self._threats.append(threat)
 
     def _judge(self, speed: float, age: float) -> _Threat | None:
         """Counts alarms, begins to brake where they suffice, and gives the threat that needs most braking."""

@@ -152,7 +152,7 @@ class RssCheck:
         # What goes across brakes along its own axis, as well as anything does.
         share = np.minimum(np.abs(across) / np.maximum(np.hypot(along, across), 1e-6), 1.0)
         brakes = settings.lateral_braking + share * (settings.braking - settings.lateral_braking)
-        gap, _ = path.free(boxes, distance_beside(-np.sign(d) * across, brakes, settings))
+        gap, _, _ = path.free(boxes, distance_beside(-np.sign(d) * across, brakes, settings))
         gap = np.maximum(gap - np.maximum(speed - along, 0.0) * age, 0.0)
         starts = float(np.clip(way.acceleration[0], 0.0, settings.acceleration)) if len(way) else 0.0
         safe = np.where(

@@ -65,7 +65,7 @@ class SweptPath:
         """Offset to the left (N,) m of the boxes' centres from the path, and its heading (N,) where it is nearest."""
         return _nearest(self.x, self.y, self.yaw, np.ascontiguousarray(boxes.center))
 
-    def free(self, boxes: Boxes, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def free(self, boxes: Boxes, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How far the vehicle can go until its front, or the side behind it, touches each box.
 
         What lies beside the vehicle already counts only if it is in the way of the bare width, and what lies beyond
@@ -76,7 +76,8 @@ class SweptPath:
             margin: (N,) m that is kept free beside the vehicle for each box.
 
         Returns:
-            (N,) m, infinite where the path is free of a box, and (N,) offset (m) to the left of where it is touched.
+            (N,) m, infinite where the path is free of a box; (N,) m until the front is level with the box's nearest
+            point, beside the path or on it; and (N,) offset (m) to the left of where it is touched.
         """
         vehicle = self.vehicle
         return _free(
@@ -135,14 +136,14 @@ def _free(
     yaw: np.ndarray,
     margin: np.ndarray,
     body: tuple[float, float, float, float],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """See `SweptPath.free`. In each pose's own axes the box is clipped to the strip that the vehicle's front sweeps
     until the next pose.
     """
     x, y, heading = path
     front, rear, half, height = body
     n, stations = len(center), len(x)
-    gap, offset = np.full(n, np.inf), np.zeros(n)
+    gap, level, offset = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
     px, py = np.empty(4), np.empty(4)
     for i in range(n):
         length, width = 0.5 * size[i, 0], 0.5 * size[i, 1]
@@ -172,6 +173,7 @@ def _free(
             if low - front > step or high <= (front if k == 0 else 0.0):
                 continue
             gap[i] = k * step + max(low - front, 0.0)
+            level[i] = k * step + min(px[0], px[1], px[2], px[3]) - front
             offset[i] = min(max(left, -side), side)
             break
-    return gap, offset
+    return gap, level, offset
