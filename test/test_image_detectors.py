@@ -94,9 +94,11 @@ def test_decoding_says_what_transformers_says(kind: str, backend: str, networks:
         assert len(ours.score) == QUERIES
         expected = {name: value.numpy() for name, value in theirs.items()}
         order = np.argsort(-expected["scores"], kind="stable")  # DETR's come by query
-        np.testing.assert_allclose(ours.score, expected["scores"][order], atol=2e-4)
+        np.testing.assert_allclose(ours.score, expected["scores"][order], atol=1e-4)
         gaps = -np.diff(expected["scores"][order], append=0.0, prepend=1.0)
-        clear = (gaps[:-1] > 1e-3) & (gaps[1:] > 1e-3)
+        # Which of two comes first is open only where rounding may swap them.
+        rounding = 4 * np.abs(ours.score - expected["scores"][order]).max() + 1e-7
+        clear = (gaps[:-1] > rounding) & (gaps[1:] > rounding)
         assert clear.sum() >= 5
         assert np.array_equal(ours.number[clear], expected["labels"][order][clear])
         np.testing.assert_allclose(corners[clear], expected["boxes"][order][clear], atol=0.05)
