@@ -43,7 +43,9 @@ NO_MODEL = "none"
 class DetectorSettings(Settings):
     """Which network, where it runs, and what is let through."""
 
-    model: str = setting("nano", f"{', '.join(MODELS)}, {NO_MODEL}, or a weight file (.safetensors)")
+    model: str = setting(
+        "nano", f"{', '.join(MODELS)}, {NO_MODEL}, a weight file (.safetensors), or a 2D detector (.onnx)"
+    )
     cameras: int = setting(0, "slots for cameras, fewer run faster; 0: as many as the model has", low=0, high=16)
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
     precision: str = setting(AUTO, "of the network; auto: bf16 where measured harmless", choices=(AUTO, *PRECISIONS))
