@@ -113,7 +113,8 @@ class _Quantizing:
                 copy.input[0] = self._activation(node.input[0])
                 copy.input[1] = self._weight(node.input[1], _OUTPUT_AXIS[node.op_type])
                 if node.op_type == "Conv":
-                    copy.input[2] = self._bias(node)
+                    del copy.input[2:]
+                    copy.input.append(self._bias(node))
             self._nodes.append(copy)
         result = onnx.ModelProto()
         result.CopyFrom(self._model)
@@ -157,11 +158,12 @@ class _Quantizing:
 
     def _bias(self, node: onnx.NodeProto) -> str:
         """Name of a convolution's bias, less what 8 bits shift the mean of each output channel by."""
-        values, bias = (numpy_helper.to_array(self._weights[name]) for name in node.input[1:3])
+        values, *biases = (numpy_helper.to_array(self._weights[name]) for name in node.input[1:])
+        bias = biases[0] if biases else np.zeros(len(values), np.float32)
         eight = self._format.through(values, self._scale(values, 0))
         known = self._ranges[node.input[0]]
         shift = eight.sum(axis=(2, 3)) @ known.quantized_mean - values.sum(axis=(2, 3)) @ known.mean
-        return self._constant(f"{node.input[2]}_corrected", (bias - shift).astype(np.float32))
+        return self._constant(f"{node.input[1]}_corrected_bias", (bias - shift).astype(np.float32))
 
     def _scale(self, weight: np.ndarray, axis: int) -> np.ndarray:
         """Of a weight, for each output channel, in the weight's axes."""
