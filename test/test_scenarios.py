@@ -12,12 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from karp_perception.core import ConfigurationError, ObjectClass
+from karp_perception.world.layouts.families import FAMILIES
 from karp_perception.world.scenarios.avoidable import BestBraking, avoids_lead, avoids_standing, stopping_distance
 from karp_perception.world.scenarios.case import Kind
 from karp_perception.world.scenarios.expressions import evaluated
 from karp_perception.world.scenarios.places import RouteLine
 from karp_perception.world.scenarios.staging import stage
-from karp_perception.world.scenarios.suite import SUITES, find_cases, load_file, load_suite, random_case, suite_names
+from karp_perception.world.scenarios.suite import (
+    SUITES,
+    find_cases,
+    load_file,
+    load_suite,
+    random_case,
+    random_cases,
+    suite_names,
+)
 
 
 @pytest.fixture(scope="module")
@@ -455,3 +464,64 @@ def test_what_nobody_can_avoid_is_marked(scenarios):
     assert "child_runs_after_a_ball,speed=30" in marked
     assert not any(name.startswith(("ccrs", "ccrm")) for name in marked)
     assert len(marked) < 12
+
+
+# What grids hold, and what may be asked for in them
+
+
+@pytest.mark.parametrize(
+    ("name", "speeds"),
+    [
+        ("ccrs", range(10, 60, 10)),
+        ("ccrm", range(30, 90, 10)),
+        ("cpna", range(10, 70, 10)),
+        ("cpfa", range(10, 70, 10)),
+        ("cpla", range(20, 70, 10)),
+    ],
+)
+def test_euro_ncap_grids_are_whole(scenarios, name, speeds):
+    (scenario,) = (s for s in scenarios if s.name == name)
+    assert {case.parameters["speed"] for case in scenario.cases} == set(speeds)
+    assert all(case.speed == pytest.approx(case.parameters["speed"] / 3.6) for case in scenario.cases)
+
+
+def braked(speed, dt=1e-3):
+    """m after each ms of a vehicle that begins to brake with 8 m/s² after 0.3 s."""
+    t = np.arange(0.0, 10.0, dt)
+    v = np.clip(speed - 8.0 * np.maximum(t - 0.3, 0.0), 0.0, None)
+    return t, np.cumsum(v) * dt
+
+
+@pytest.mark.parametrize(("name", "others"), [("ccrs", 0.0), ("ccrm", 20 / 3.6), ("cpla", 5 / 3.6)])
+def test_what_is_avoidable_in_line_is_what_braking_avoids(scenarios, name, others):
+    (scenario,) = (s for s in scenarios if s.name == name)
+    for case in scenario.cases:
+        t, way = braked(case.speed)
+        gap = case.actors[-1].place.gap
+        assert case.avoidable == bool((gap + others * t - way > 0).all()), case.name
+
+
+@pytest.mark.parametrize(("name", "pace"), [("cpna", 5 / 3.6), ("cpfa", 8 / 3.6)])
+def test_what_is_avoidable_across_is_what_braking_stops_before(scenarios, name, pace):
+    (scenario,) = (s for s in scenarios if s.name == name)
+    for case in scenario.cases:
+        walker = case.actors[-1]
+        seconds = abs(walker.meets[0] - walker.place.lateral) / pace
+        assert case.avoidable == bool(braked(case.speed)[1][-1] < case.speed * seconds), case.name
+
+
+def test_random_drives_go_through_all_families_and_differ_by_seed():
+    first, second = random_cases(16, 0), random_cases(16, 1)
+    assert {case.layout for case in first} == set(FAMILIES)
+    assert len({case.name for case in (*first, *second)}) == 32
+    assert first == random_cases(16, 0)
+    with pytest.raises(ConfigurationError, match="drives: expected 1 to"):
+        random_cases(0)
+
+
+def test_every_kind_of_failure_of_the_pipeline_has_a_scenario(scenarios):
+    failing = {(fault.sensor, fault.kind) for s in scenarios for case in s.cases for fault in case.faults}
+    wanted = {("lidar", "lost"), ("cameras", "lost"), ("detector", "lost"), ("odometry", "frozen"), ("clock", "jump")}
+    assert wanted <= failing
+    delays = {fault.amount for s in scenarios for case in s.cases for fault in case.faults if fault.kind == "delayed"}
+    assert 0.5 in delays

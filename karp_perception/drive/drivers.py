@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
 from karp_perception.core import Boxes, EgoState, ObjectClass, Objects, Route, SensorFrame
 from karp_perception.core.stopwatch import Stopwatch
+from karp_perception.detection.detector import DetectorSettings
 from karp_perception.drive.baselines import make_baseline
 from karp_perception.drive.faults import SensorFaults
 from karp_perception.evaluation.reaction import SEEN
@@ -45,7 +47,7 @@ class ModelDriver:
 
     def __init__(self, settings: PipelineSettings, faults: SensorFaults, planner: str = "karp") -> None:
         self._faults = faults
-        self._detector = _Silenced(make_detector(settings.detector))
+        self._detector = _Silenced(_detector(settings.detector))
         baseline = None if planner == "karp" else make_baseline(planner, settings.vehicle)
         self._pipeline = Pipeline(settings, self._detector, baseline)
 
@@ -58,6 +60,12 @@ class ModelDriver:
     def close(self) -> None:
         """End the pipeline's thread."""
         self._pipeline.close()
+
+
+@lru_cache(maxsize=1)
+def _detector(settings: DetectorSettings) -> Detecting:
+    """The network, which remembers nothing of a drive: loaded once for all drives of a process."""
+    return make_detector(settings)
 
 
 class _Silenced:

@@ -158,6 +158,7 @@ class _Log:
         self._reached = 0.0
         self._ego: list[tuple[float, ...]] = []
         self._limit: list[float] = []
+        self._took: list[float] = []
         self._off_road: list[np.ndarray] = []
         self._said: list[tuple[str, str, int]] = []
         self._actors: list[np.ndarray] = []
@@ -181,6 +182,7 @@ class _Log:
         T = ego.T_odom_base
         self._ego.append((t, T[0, 3], T[1, 3], yaw_of(T), ego.speed, command.steering_angle))
         self._limit.append(math.nan if limit is None else limit)
+        self._took.append(math.nan if result is None else result.latency_ms.get("total", math.nan) * 1e-3)
         if self.setting.drivable is not None:
             self._off_road.append(self._corners_off_road(T))
         decision = None if plan is None else plan.decision
@@ -230,6 +232,7 @@ class _Log:
             lanes=self.lanes,
             limit=np.array(self._limit),
             off_road=np.array(self._off_road, bool).reshape(-1, 4),
+            took=np.array(self._took),
             target=np.array([target for _, _, target in self._said], np.int64),
             names=dict(self.setting.names),
             places=dict(self.setting.places),

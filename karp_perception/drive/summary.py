@@ -31,6 +31,7 @@ def summarised(rows: Sequence[Row], options: DriveOptions) -> dict[str, Any]:
         "planner": options.planner,
         "perception": options.perception,
         "latency_ms": "measured" if latency is None else 1e3 * latency,
+        "took_ms": _took(rows),
         "seed": options.seed,
         "scenarios": len({row["scenario"] for row in rows}),
         "cases": len(rows),
@@ -60,6 +61,12 @@ def summarised(rows: Sequence[Row], options: DriveOptions) -> dict[str, Any]:
         },
         "rows": [{key: value for key, value in row.items() if key != "digest"} for row in rows],
     }
+
+
+def _took(rows: Sequence[Row]) -> dict[str, float] | None:
+    """Medians over drives of the percentiles of what the pipeline took for a frame, ms."""
+    known = [row["took_ms"] for row in rows if row["took_ms"]]
+    return {q: round(float(np.median([of[q] for of in known])), 3) for q in known[0]} if known else None
 
 
 def compared(summary: Mapping[str, Any]) -> dict[str, Any]:

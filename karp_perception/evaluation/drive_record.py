@@ -25,7 +25,7 @@ _INTEGER = (
     "actor_tick", "actor_id", "actor_label", "light_tick", "light_number", "seen_tick", "seen_id", "seen_label",
 )  # fmt: skip
 _TEXT = ("decision", "light_color")
-_PER_TICK = ("limit", "off_road", "target")
+_PER_TICK = ("limit", "off_road", "took", "target")
 CORNERS = 4
 """Of a footprint."""
 OFF_ROAD = 0.3
@@ -50,6 +50,7 @@ class DriveRecord:
         limit: (T,) m/s, the speed limit; NaN, or nothing at all, where none is known.
         off_road: (T, 4) bool, corners of the footprint (see `ego_corners`) that are farther than `OFF_ROAD` from what
             one may drive on; nothing at all where only the lanes tell.
+        took: (T,) s that the pipeline took for the frame of a tick; NaN where it says nothing.
         target: (T,) id of the object that the planner names, -1 for none.
         actor_tick, actor_id, actor_label: (M,) int, one row for each actor in each tick, ticks in order.
         actor_x, actor_y, actor_yaw, actor_length, actor_width, actor_vx, actor_vy: (M,) m, rad, m/s.
@@ -89,6 +90,7 @@ class DriveRecord:
     lanes: tuple[Lane, ...] = ()
     limit: np.ndarray = field(default_factory=lambda: np.zeros(0))
     off_road: np.ndarray = field(default_factory=lambda: np.zeros((0, CORNERS), bool))
+    took: np.ndarray = field(default_factory=lambda: np.zeros(0))
     target: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     names: Mapping[str, int] = field(default_factory=dict)
     places: Mapping[str, float] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class DriveRecord:
             object.__setattr__(self, name, as_array(f"DriveRecord.{name}", getattr(self, name), (rows,), dtype))
         object.__setattr__(self, "route", as_array("DriveRecord.route", self.route, (None, 2)))
         # What is not known of any tick may be left out.
-        unknown = {"limit": (np.nan, ()), "off_road": (True, (CORNERS,)), "target": (-1, ())}
+        unknown = {"limit": (np.nan, ()), "off_road": (True, (CORNERS,)), "took": (np.nan, ()), "target": (-1, ())}
         for name, (value, shape) in unknown.items():
             given = np.asarray(getattr(self, name))
             if len(given) not in (0, ticks) or given.shape[1:] != shape:

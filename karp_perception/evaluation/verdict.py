@@ -101,6 +101,7 @@ def verdict(case: Case, record: DriveRecord, expert: np.ndarray) -> dict[str, An
         "perception_error": _perception_error(record, guilty, hard[0].begin if clear and hard else None),
         "checks": [{"name": o.name, "passed": o.passed, "found": o.found} for o in outcomes],
         "decisions": {str(k): int(n) for k, n in zip(decisions, counts, strict=True)},
+        "took_ms": _took(record),
         "start_kmh": _rounded(record.speed[0] * _KMH),
         "end_kmh": _rounded(record.speed[-1] * _KMH),
         "duration_s": _rounded(record.time[-1]),
@@ -113,6 +114,12 @@ def _perception_error(record: DriveRecord, guilty: list[Contact], needless: floa
     if guilty:
         return what_perception_got_wrong(record, guilty[0].time, guilty[0].actor_id)
     return None if needless is None else what_perception_got_wrong(record, needless)
+
+
+def _took(record: DriveRecord) -> dict[str, float] | None:
+    """Percentiles over frames of what the pipeline took here, ms."""
+    known = record.took[np.isfinite(record.took)]
+    return {f"p{q}": _rounded(1e3 * np.percentile(known, q)) for q in (50, 95, 99)} if len(known) else None
 
 
 def _moment(guilty: list[Contact], needless: float | None) -> float | None:
