@@ -15,6 +15,7 @@ import numpy as np
 from karp_perception.core import BackendUnavailable, Boxes, CameraFrame, ConfigurationError, InvalidInput, SensorFrame
 from karp_perception.detection.decoding import decode_rows
 from karp_perception.detection.detector import NO_MODEL, DetectorSettings
+from karp_perception.detection.lifted_detector import is_image_model
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model, load_network
 from karp_perception.detection.preprocessing import has_lidar, image_cut, network_arrays
@@ -80,6 +81,10 @@ class Explainer:
 
     def __init__(self, settings: DetectorSettings | None = None, method: str = DEFAULT_METHOD) -> None:
         self.settings = settings or DetectorSettings()
+        if is_image_model(self.settings.model):
+            raise ConfigurationError(
+                f"model {self.settings.model!r} is a 2D detector: only the package's own are explained"
+            )
         if self.settings.model == NO_MODEL:
             raise ConfigurationError(f"model {NO_MODEL!r} runs no network: there is nothing to explain")
         try:
