@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from karp_perception.cli import app
 from karp_perception.core import (
     Boxes,
+    Command,
     ConfigurationError,
     Decision,
     DecisionKind,
@@ -28,7 +31,7 @@ from karp_perception.core import (
 from karp_perception.core.frames import LidarSweep
 from karp_perception.core.geometry import invert_pose
 from karp_perception.drive.baselines import make_baseline
-from karp_perception.drive.cases import MEASURED, DriveOptions, expert_way
+from karp_perception.drive.cases import MEASURED, DriveOptions, drivable, expert_way, sight
 from karp_perception.drive.drivers import TruthDriver, outlines
 from karp_perception.drive.faults import SensorFaults
 from karp_perception.drive.loop import Setting, drive
@@ -39,7 +42,9 @@ from karp_perception.evaluation.verdict import verdict
 from karp_perception.pipeline import PipelineSettings, Result
 from karp_perception.view.drive_drawing import draw_drive
 from karp_perception.view.drive_report import write_report
+from karp_perception.world.embedded import EmbeddedWorld, Setup
 from karp_perception.world.interface import Truth, World
+from karp_perception.world.layouts.families import FAMILIES, make_layout
 from karp_perception.world.scenarios.case import Fault, Kind
 from karp_perception.world.scenarios.suite import find_cases, load_suite
 from karp_perception.world.vehicle import DrivenVehicle
@@ -275,6 +280,41 @@ def test_latency_delays_braking_by_as_much():
     assert brakes_at(0.5) - brakes_at(0.0) == pytest.approx(0.5, abs=0.11)
 
 
+def test_a_command_holds_from_its_delay_on():
+    def way(delay):
+        vehicle = DrivenVehicle(VEHICLE, speed=5.0)
+        vehicle.apply(Command(0.0, 0.0, -4.0), delay)
+        for _ in range(20):
+            vehicle.step(0.1)
+        return vehicle.x
+
+    # Each s that braking begins later is one more at 5 m/s.
+    assert way(0.06) - way(0.0) == pytest.approx(0.06 * 5.0, abs=0.06)
+
+
+# Where one may drive
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_routes_lie_on_ground_that_is_made_for_driving(family):
+    layout = make_layout(family, 4)
+    points = layout.route_points[5:-5:15, :2]
+    ahead = points[1:] - points[:-1]
+    beside = points[:-1] + 60.0 * np.column_stack([-ahead[:, 1], ahead[:, 0]]) / np.linalg.norm(ahead, axis=1)[:, None]
+    assert np.mean([drivable(layout.ground, p)[0] for p in points]) > 0.97
+    # Lots and other streets may lie there, but not everywhere.
+    assert np.mean([drivable(layout.ground, p)[0] for p in beside]) < 0.9
+
+
+def test_an_eye_sees_without_sensors():
+    with EmbeddedWorld(Setup("straight", {"bare": True}, layout_seed=3), sight()) as world:
+        frame, truth = world.sensors(), world.truth()
+    assert frame.lidar is None
+    assert frame.cameras == {}
+    assert truth.visibility.max(initial=0.0) <= 1.0
+    assert len(truth.boxes) == 0 or truth.visibility.max() > 0.3
+
+
 # Faults
 
 
@@ -482,6 +522,18 @@ def test_wrong_orders_are_one_clear_line(tmp_path, how, words):
         DriveOptions(planner="somebody")
     with pytest.raises(ConfigurationError, match="latency_ms: expected 0 to 2000 ms"):
         DriveOptions(latency_ms=5000.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--compare", "--planner", "idm"], "--compare: expected no --planner"),
+        (["--measured-latency", "--latency-ms", "20"], "--measured-latency: expected no --latency-ms"),
+    ],
+)
+def test_orders_that_contradict_themselves_are_refused(tmp_path, more, words):
+    answer = CliRunner().invoke(app, ["drive", "--out", str(tmp_path), *more])
+    assert words in str(answer.exception)
 
 
 def test_latency_is_fixed_unless_measured():
