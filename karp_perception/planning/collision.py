@@ -44,7 +44,7 @@ class Touches:
         time: (P, M) s until a thing is first touched by the vehicle's fault, infinity for never.
         probability: (P, M) of the paths on which it is.
         ahead: (P, M) probability of the paths on which the thing would be touched within `reach` s, at some moment, if
-            the vehicle went on as it then moves (time to collision).
+            the vehicle went on along its way at the speed of that moment (time to collision).
     """
 
     time: np.ndarray
@@ -107,13 +107,24 @@ def _touches(
     low_y, high_y = np.full(times, np.inf), np.full(times, -np.inf)
     for p in range(motions):
         for t in range(times):
-            c, s = np.cos(pose[p, t, 2]), np.sin(pose[p, t, 2])
             for j in range(looks):
                 later = t + int(np.round(reach[j] / step))
                 if later >= times or (j > 0 and t > until):
                     break
-                ahead = middle + speed[p, t] * reach[j]
-                x, y = pose[p, t, 0] + ahead * c, pose[p, t, 1] + ahead * s
+                # Onwards along its own way, as fast as now; straight on where that ends.
+                left, k = speed[p, t] * reach[j], t
+                x, y, yaw = pose[p, k, 0], pose[p, k, 1], pose[p, k, 2]
+                while left > 0.0 and k + 1 < times:
+                    dx, dy = pose[p, k + 1, 0] - x, pose[p, k + 1, 1] - y
+                    length = np.hypot(dx, dy)
+                    if length > left:
+                        share = left / length
+                        x, y, left = x + share * dx, y + share * dy, 0.0
+                        yaw += share * (pose[p, k + 1, 2] - yaw)
+                        break
+                    x, y, yaw, left, k = pose[p, k + 1, 0], pose[p, k + 1, 1], pose[p, k + 1, 2], left - length, k + 1
+                c, s = np.cos(yaw), np.sin(yaw)
+                x, y = x + (middle + left) * c, y + (middle + left) * s
                 ex[later, p, j], ey[later, p, j], ec[later, p, j], es[later, p, j] = x, y, c, s
                 low_x[later], high_x[later] = min(low_x[later], x), max(high_x[later], x)
                 low_y[later], high_y[later] = min(low_y[later], y), max(high_y[later], y)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from karp_perception.core import Vehicle
 from karp_perception.core.compiled import njit
 from karp_perception.planning.reference_line import ReferenceLine
+
+
+class Sideways(Protocol):
+    """How far beside a line a way runs."""
+
+    def offset_at(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offset to the left (m), slope and second derivative (1/m) at distances (K,) along the line."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +28,26 @@ class Approach:
         offset, slope: of the vehicle at distance 0 along the line: m to the left, and the tangent of its heading.
         length: m after which the target is reached.
         target: m to the left of the line, where the vehicle is to drive.
+        bend: 1/m, by which the vehicle's path bends more to the left than the line, at distance 0.
     """
 
     offset: float = 0.0
     slope: float = 0.0
     length: float = 10.0
     target: float = 0.0
+    bend: float = 0.0
 
     def offset_at(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offset to the left (m), slope and second derivative (1/m) at distances (K,) along the line."""
         u = np.clip(np.asarray(s, float) / self.length, 0.0, 1.0)
-        a, b = self.offset - self.target, self.slope * self.length
+        a, b, c = self.offset - self.target, self.slope * self.length, self.bend * self.length**2
+        rest = 1 - u
         value = a * (1 - u**3 * (10 - 15 * u + 6 * u**2)) + b * u * (1 - u**2 * (6 - 8 * u + 3 * u**2))
-        slope = -30 * a * u**2 * (1 - u) ** 2 + b * (1 - u**2 * (18 - 32 * u + 15 * u**2))
+        value = value + 0.5 * c * u**2 * rest**3
+        slope = -30 * a * u**2 * rest**2 + b * (1 - u**2 * (18 - 32 * u + 15 * u**2))
+        slope = slope + c * u * rest**2 * (1 - 2.5 * u)
         bend = -60 * a * u * (1 - 3 * u + 2 * u**2) + b * u * (-36 + 96 * u - 60 * u**2)
+        bend = bend + c * rest * (1 - 8 * u + 10 * u**2)
         return self.target + value, slope / self.length, bend / self.length**2
 
 
@@ -53,7 +67,7 @@ class Corridor:
     vehicle: Vehicle
     margin: float
     length: float
-    approach: Approach
+    approach: Sideways
 
     @cached_property
     def sides(self) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ class Hazard:
         title: what it is called, where it is neither object nor obstacle.
         known: whether the speed was measured; where not, it is taken for standing.
         firm: whether what is measured and what was known of it before agree that it is in the way.
+        berth: m that are kept before it beside the usual, to be able to drive around it.
     """
 
     gap: float
@@ -62,6 +63,7 @@ class Hazard:
     title: str = ""
     known: bool = True
     firm: bool = True
+    berth: float = 0.0
 
     @property
     def guessed(self) -> bool:

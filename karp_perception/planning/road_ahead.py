@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import EgoState, LightColor, ObjectClass, Road, Route, StopKind, Vehicle
+from karp_perception.core import EgoState, Lane, LightColor, ObjectClass, Road, Route, StopKind, Vehicle
 from karp_perception.core.geometry import invert_pose, wrap_angle
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.hazards import Hazard
@@ -23,7 +23,8 @@ _STANDS = 0.3  # m/s
 _AT_LINE = 3.0  # m before a line within which one has stopped at it
 _BESIDE_WAY = 2.0  # m from the middle of a way that goes first, within which who moves along it is on it
 _ASLANT = 0.7  # rad
-_SIDES = ("left", "right")
+SIDES = ("left", "right")
+_EDGE = 0.1  # m between the vehicle and the edge of its lane
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
 _KERB = 0.5  # m beyond the kerb within which somebody who walks onto a crossing counts
 _BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
@@ -51,6 +52,7 @@ class RoadAhead:
         self.settings, self.vehicle = settings, vehicle
         self.raster: RoadRaster | None = None
         """Of the road's lanes; None where there is no map."""
+        self._mapped: tuple[Lane, ...] | None = None
         self._lanes: RouteLanes | None = None
         self.reset()
 
@@ -79,11 +81,12 @@ class RoadAhead:
             line: in `base_link`.
         """
         self._places, self._stops = [], []
-        if road is None or not road.lanes:
-            self.raster = self._lanes = None
+        if road is None:
+            self.raster = self._lanes = self._mapped = None
             return
-        if self._lanes is None or self._lanes.road.lanes is not road.lanes:
-            self.raster = RoadRaster(road.lanes)
+        if self._mapped is not road.lanes:
+            self._mapped = road.lanes
+            self.raster = RoadRaster(road.lanes) if road.lanes else None
         if route is None:
             self._lanes = None
             return
@@ -92,16 +95,13 @@ class RoadAhead:
         stops = self._lanes.stops_ahead(line, road, origin, ego.T_odom_base)
         self._stops = [hazard for stop in stops for hazard in self._demands(stop, line, ego, around)]
 
-    def places(self, settings: ProposalSettings, changes: bool) -> Sequence[tuple[str, float]]:
-        """Names of places sideways and their offsets from the line, m to the left; the line itself first.
-
-        `changes`: whether other lanes are among them.
-        """
+    def places(self, settings: ProposalSettings) -> Sequence[tuple[str, float]]:
+        """Names of places sideways and their offsets from the line, m to the left; the line itself first."""
         if self._lanes is None:
             aside = settings.unmapped_offset
             return [(LANE, 0.0), ("left", aside), ("right", -aside)] if aside > 0.0 else [(LANE, 0.0)]
-        within = [(n, float(np.clip(d, -settings.offset, settings.offset))) for n, d in self._places if n in _SIDES]
-        others = [(n, d) for n, d in self._places if n not in _SIDES and changes and settings.lane_changes]
+        within = [(n, float(np.clip(d, -settings.offset, settings.offset))) for n, d in self._places if n in SIDES]
+        others = [(n, d) for n, d in self._places if n not in SIDES and settings.lane_changes]
         return [(LANE, 0.0), *[(n, d) for n, d in within if abs(d) >= _LEAST_SIDE], *others]
 
     @property
@@ -118,7 +118,7 @@ class RoadAhead:
         half = 0.5 * self.vehicle.width
         for side, room, sign in (("left", lanes.left, 1.0), ("right", lanes.right, -1.0)):
             if near.any() and np.isfinite(room[near]).all():
-                yield side, sign * max(float(room[near].min()) - half, 0.0)
+                yield side, sign * max(float(room[near].min()) - half - _EDGE, 0.0)
         for lane in lanes.beside:
             here = (lane.distance >= 0.0) & (lane.distance <= ahead)
             if here.any() and lane.distance[0] <= 5.0 and lane.distance[-1] >= ahead:

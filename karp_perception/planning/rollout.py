@@ -11,7 +11,7 @@ from karp_perception.core.compiled import njit
 from karp_perception.planning.corridor import between
 from karp_perception.planning.reference_line import ReferenceLine
 
-_LOOK_AHEAD_S, _LEAST_LOOK_AHEAD = 0.8, 4.0  # s, m: pure pursuit steers for a point so far ahead
+_LOOK_AHEAD_S, _LEAST_LOOK_AHEAD = 0.8, 1.4  # s, and wheelbases: pure pursuit steers for a point so far ahead
 _SPEED_GAIN = 0.5  # m/s² asked for each m/s that is lacking
 
 
@@ -119,11 +119,11 @@ def _roll_out(
             bend = np.tan(steering) / wheelbase
             row = found[p, t]
             row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7] = bx, by, yaw, v, a, v * bend, s, off
-            there = (s - axle + max(_LEAST_LOOK_AHEAD, _LOOK_AHEAD_S * v) - start) / line_step
+            there = (s - axle + max(_LEAST_LOOK_AHEAD * wheelbase, _LOOK_AHEAD_S * v) - start) / line_step
             direction, side = between(heading, there), between(beside, there)
             dx = between(points[:, 0], there) - side * np.sin(direction) - x
             dy = between(points[:, 1], there) + side * np.cos(direction) - y
-            goal = np.arctan(wheelbase * 2.0 * (c * dy - sine * dx) / max(dx * dx + dy * dy, 1.0))
+            goal = np.arctan(wheelbase * 2.0 * (c * dy - sine * dx) / max(dx * dx + dy * dy, 0.01))
             goal = min(max(goal, -most), most)
             change = min(max((goal - steering) * turns, -rate * step), rate * step)
             steering += change

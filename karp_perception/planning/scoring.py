@@ -16,7 +16,7 @@ from karp_perception.core.geometry import transform_points
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.collision import Things, touches
 from karp_perception.planning.proposals import Proposal
-from karp_perception.planning.road_raster import RoadRaster
+from karp_perception.planning.road_raster import CELL, RoadRaster
 from karp_perception.planning.rollout import Motions
 
 _ALL_PROGRESS_M = 5.0  # where no motion gets farther, progress says nothing
@@ -157,8 +157,9 @@ def _on_the_road(
     every = max(1, round(_LOOK_S / motions.step))
     pose = motions.pose[:, ::every]
     c, s = np.cos(pose[..., 2])[..., None], np.sin(pose[..., 2])[..., None]
-    x = np.array([vehicle.front, vehicle.front, -vehicle.rear, -vehicle.rear])
-    y = 0.5 * vehicle.width * np.array([1.0, -1.0, 1.0, -1.0])
+    # Edges of the road are known to about a cell.
+    front, rear, half = vehicle.front - CELL, vehicle.rear - CELL, max(0.5 * vehicle.width - CELL, 0.0)
+    x, y = np.array([front, front, -rear, -rear]), half * np.array([1.0, -1.0, 1.0, -1.0])
     corner = np.stack([pose[..., :1] + c * x - s * y, pose[..., 1:2] + s * x + c * y], axis=-1)
     inside = raster.drivable(_in_odom(corner, T_odom_base))
     drivable = (inside | ~inside[:, :1]).all(axis=(1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 from karp_perception.core import Trajectory, Vehicle
 from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, setting
-from karp_perception.planning.corridor import Approach
+from karp_perception.planning.corridor import Sideways
 from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.idm import Idm, IdmSettings, free_acceleration, interaction
 from karp_perception.planning.reference_line import ReferenceLine
@@ -46,7 +46,7 @@ class SpeedProfile:
 
 
 def speed_bound(
-    line: ReferenceLine, approach: Approach, speed: float, limit: float, limits: MotionLimits
+    line: ReferenceLine, approach: Sideways, speed: float, limit: float, limits: MotionLimits
 ) -> np.ndarray:
     """(M,) highest speed at the points of the line: the limit, and bends with calm braking before them.
 
@@ -68,16 +68,22 @@ def follow(
     bound: np.ndarray,
     idm: IdmSettings,
     limits: MotionLimits,
+    most: np.ndarray | None = None,
 ) -> SpeedProfile:
     """Drives on by IDM behind every hazard at once, from `speed` and `acceleration` now.
 
     A hazard moves on at its speed along the path; a crossing one stands at its gap until it has left the corridor.
+    `most` (steps + 1,), m/s², is what is accelerated by at most at each time; None for as IDM likes.
     """
     binding = _binding(hazards)
-    column = np.array([(i, h.gap, h.speed, h.occupied[1] if h.crossing else np.inf) for i, h in binding], float)
+    column = np.array(
+        [(i, h.gap - h.berth, h.speed, h.occupied[1] if h.crossing else np.inf) for i, h in binding], float
+    )
+    steps = round(limits.horizon / limits.step)
+    most = np.full(steps + 1, np.inf) if most is None else most
     rows = _followed(
-        max(speed, 0.0), acceleration, column.reshape(-1, 4), bound, line.start, line.step,
-        round(limits.horizon / limits.step), limits.step, limits.jerk, limits.deceleration, idm.model,
+        max(speed, 0.0), acceleration, column.reshape(-1, 4), bound, most, line.start, line.step, steps, limits.step,
+        limits.jerk, limits.deceleration, idm.model,
     )  # fmt: skip
     return SpeedProfile(*rows[:4], rows[4].astype(np.int64), rows[5])
 
@@ -88,6 +94,7 @@ def _followed(
     a: float,
     hazards: np.ndarray,
     bound: np.ndarray,
+    most: np.ndarray,
     line_start: float,
     line_step: float,
     steps: int,
@@ -121,8 +128,9 @@ def _followed(
             if taken > held:
                 cause, held = hazards[h, 0], taken
             least = min(least, target)
-        least = max(least, -deceleration)
-        a = min(max(least, a - jerk * dt), a + jerk * dt)
+        least = max(min(least, most[k]), -deceleration)
+        # What is left of an emergency is let go at once.
+        a = min(max(least, a - jerk * dt), max(a, -deceleration) + jerk * dt)
         if v <= 0.0 and a < 0.0:
             a = 0.0
         found[0, k], found[1, k], found[2, k], found[3, k], found[4, k], found[5, k] = t, x, v, a, cause, held
@@ -177,19 +185,24 @@ def needed_deceleration(gap: float, closing: float, reserve: float = 0.3) -> flo
     return 0.5 * closing * closing / max(gap - reserve, 0.05) if closing > 0 else 0.0
 
 
-def along_line(profile: SpeedProfile, line: ReferenceLine, approach: Approach, vehicle: Vehicle) -> Trajectory:
-    """The profile driven along the line, from where the vehicle is, in the frame of the line."""
+def along_line(profile: SpeedProfile, line: ReferenceLine, approach: Sideways, vehicle: Vehicle) -> Trajectory:
+    """The profile driven along the line, from where the vehicle is, in the frame of the line.
+
+    `yaw` is that of the vehicle, `curvature` that of the way of `base_link`.
+    """
     point, heading, bend = line.at(profile.distance)
     offset, slope, second = approach.offset_at(profile.distance)
     point = point + offset[:, None] * np.column_stack([-np.sin(heading), np.cos(heading)])
     point = point - point[0]  # the vehicle is the origin; what is left are millimetres of interpolation
-    most = np.tan(vehicle.max_steering_angle) / vehicle.wheelbase
+    most = vehicle.largest_curvature()
+    curvature = np.clip(bend + second, -most, most)
     return Trajectory(
         time=profile.time,
         x=point[:, 0],
         y=point[:, 1],
-        yaw=heading + np.arctan(slope),
+        # Where a path bends, a vehicle that turns about its rear axle points inwards of the way of what is before it.
+        yaw=heading + np.arctan(slope) - np.arcsin(np.clip(vehicle.axle * curvature, -1.0, 1.0)),
         speed=profile.speed,
         acceleration=profile.acceleration,
-        curvature=np.clip(bend + second, -most, most),
+        curvature=curvature,
     )
