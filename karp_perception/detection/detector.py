@@ -48,7 +48,9 @@ class DetectorSettings(Settings):
     )
     cameras: int = setting(0, "slots for cameras, fewer run faster; 0: as many as the model has", low=0, high=16)
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
-    precision: str = setting(AUTO, "of the network; auto: bf16 where measured harmless", choices=(AUTO, *PRECISIONS))
+    precision: str = setting(
+        AUTO, "of the network; auto: the fastest that was measured harmless", choices=(AUTO, *PRECISIONS)
+    )
     engines: str = setting("", "folder of compiled engines (`karp compile`); empty: in the user's cache")
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
     score_threshold: float = setting(0.3, "least score of a detection", low=0.0, high=1.0)
