@@ -56,13 +56,6 @@ class Weighed:
     yaw: float
     variance: np.ndarray
 
-    def holds(self, xyz: np.ndarray) -> np.ndarray:
-        """(N,) which points (N, 3) lie on its ground, at whatever height."""
-        away = xyz[:, :2] - self.xy
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        along, across = away[:, 0] * c + away[:, 1] * s, away[:, 1] * c - away[:, 0] * s
-        return (np.abs(along) <= 0.5 * self.size[0]) & (np.abs(across) <= 0.5 * self.size[1])
-
 
 def edge_cost(found: np.ndarray, seen: np.ndarray, cut: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """(K,) what the edges of a rectangle (4,) say against those of hypotheses (K, 4).

@@ -93,8 +93,7 @@ class Lifter:
                 if cut[i].any():
                     xyz = beyond_the_border(xyz, seen.outside, prior, self.settings.own)
                 ground = float(above.ground_at(np.median(xyz[:, :2], axis=0, keepdims=True))[0])
-                box = weighed[i] = box_from_points(xyz, view, corners, hidden, prior, ground)
-                seen.free[box.holds(seen.xyz)] = False
+                weighed[i] = box_from_points(xyz, view, corners, hidden, prior, ground)
                 by_points[i] = True
             else:
                 ground_at = flat_ground if above is None else above.ground_at
