@@ -1,0 +1,1 @@
+"""Training of the proposer: torch is needed here and nowhere else in planning."""
