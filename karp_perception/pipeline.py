@@ -108,6 +108,7 @@ class Planning(Protocol):
         route: Route | None = None,
         speed_limit: float | None = None,
         road: Road | None = None,
+        now_ns: int | None = None,
     ) -> Plan:
         """See `Planner.step`."""
 
@@ -220,6 +221,7 @@ class Pipeline:
         route: Route | None = None,
         speed_limit: float | None = None,
         road: Road | None = None,
+        now_ns: int | None = None,
     ) -> Result:
         """One frame through all of it.
 
@@ -228,6 +230,7 @@ class Pipeline:
             route: where to go, in `odom`; None follows the path the vehicle is on.
             speed_limit: m/s; None takes the route's or the settings' one.
             road: what a map says, in `odom`, with what lights show now.
+            now_ns: on the clock of the stamp, when the frame arrived; None: at its stamp.
         """
         stopwatch = Stopwatch()
         with stopwatch("total"):
@@ -241,8 +244,13 @@ class Pipeline:
                 objects = self.tracker.step(frame.stamp_ns, seen.detections, seen.obstacles, seen.ego)
             with stopwatch("prediction"):
                 objects = self.predictor.step(frame.stamp_ns, objects, seen.ego, route)
+            # What no sensor could see is not known, rather than not there.
+            sighted = frame.lidar is not None or any(camera is not None for camera in frame.cameras.values())
+            obstacles = seen.obstacles if frame.lidar is not None else None
             with stopwatch("planning"):
-                plan = self.planner.step(frame.stamp_ns, objects, seen.obstacles, seen.ego, route, speed_limit, road)
+                plan = self.planner.step(
+                    frame.stamp_ns, objects if sighted else None, obstacles, seen.ego, route, speed_limit, road, now_ns
+                )
         return Result(
             frame.stamp_ns, seen.ego, seen.detections, seen.obstacles, objects, plan, dict(stopwatch.milliseconds)
         )

@@ -56,9 +56,10 @@ class RouteBaseline:
         route: Route | None = None,
         speed_limit: float | None = None,
         road: Road | None = None,
+        now_ns: int | None = None,
     ) -> Plan:
         """See `Planner.step`. Without motion or a route there is nothing to go by: an empty plan, NO_INPUT."""
-        del obstacles
+        del obstacles, now_ns
         if ego is None or route is None:
             why = "the vehicle's motion is not known" if ego is None else "there is no route"
             return Plan(stamp_ns, Trajectory.empty(), Decision(DecisionKind.NO_INPUT, f"NO_INPUT: {why}"))

@@ -39,6 +39,7 @@ class ScoringSettings(Settings):
     comfort_weight: float = setting(2.0, "of comfort", low=0.0, high=100.0)
     middle_weight: float = setting(1.0, "of driving on the route's own line", low=0.0, high=100.0)
     steady_weight: float = setting(0.5, "of staying on the way that was chosen last", low=0.0, high=100.0)
+    pace_weight: float = setting(1.0, "of the share of the limit that is driven", low=0.0, high=100.0)
     stop_share: float = setting(0.5, "of its score that a mere stop keeps: the last thing to do", low=0.0, high=1.0)
     acceleration: float = setting(2.4, "comfortable, along the way", unit="m/s2", low=0.1, high=10.0)
     deceleration: float = setting(4.05, "comfortable", unit="m/s2", low=0.1, high=10.0)
@@ -120,6 +121,7 @@ def score(
         "speed": np.clip(1.0 - over / 2.23, 0.0, 1.0),  # nuPlan: 2.23 m/s too fast all the time scores 0
         "comfort": _comfortable(motions, settings).astype(float),
         "middle": np.clip(1.0 - 0.5 * off_line, 0.0, 1.0),
+        "pace": np.array([option.share for option in options]),
         "steady": np.array([option.way_name == last_way for option in options], float),
     }
     weights = {name: getattr(settings, f"{name}_weight") for name in list(terms)[3:]}

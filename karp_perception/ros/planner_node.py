@@ -79,7 +79,8 @@ class PlannerNode(PerceptionNode):
         objects, obstacles = bundle.payloads["objects"], bundle.payloads["obstacles"]
         with stopwatch("planning"):
             route, limit, road = self.route.at(ego) or self.goal.at(ego), self.route.speed_limit, self.road.at(ego)
-            plan = self.planner.step(stamp_ns, objects, obstacles, ego, route, limit, road)
+            now_ns = self.driving.now_ns(stamp_ns)
+            plan = self.planner.step(stamp_ns, objects, obstacles, ego, route, limit, road, now_ns)
         start = time.perf_counter()
         self._publish_plan(plan, ego)
         self.outputs.markers(stamp_ns, lambda drawing: drawing.plan(plan))

@@ -75,7 +75,8 @@ class StackNode(PerceptionNode):
         self.watchdog.fed(frame.stamp_ns)
         ego = frame.ego or self.ego
         route = self.route.at(ego) or self.goal.at(ego)
-        result = self.pipeline.step(frame, route, self.route.speed_limit, self.road.at(ego))
+        now_ns = self.driving.now_ns(frame.stamp_ns)
+        result = self.pipeline.step(frame, route, self.route.speed_limit, self.road.at(ego), now_ns)
         self.ego = result.ego
         start, stamp_ns = time.perf_counter(), result.stamp_ns
         self._publish_plan(result.plan, result.ego)
