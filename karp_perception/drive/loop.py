@@ -93,7 +93,9 @@ def drive(
         if contact_at is None and log.touches(truth):
             contact_at = t
         ended = contact_at is not None and t - contact_at >= _AFTER_CONTACT_S
-        if k > 0 and (ended or along + vehicle.front > log.length - _AT_END_M):
+        # The next tick would bring it over the end.
+        next_front = along + vehicle.front + max(truth.ego.speed, 0.0) * world.step_s
+        if k > 0 and (ended or next_front > log.length - _AT_END_M):
             break
         for delay, command in commands:
             world.apply(command, delay)
