@@ -26,7 +26,7 @@ _ASLANT = 0.7  # rad
 SIDES = ("left", "right")
 _EDGE = 0.1  # m between the vehicle and the edge of its lane
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
-_KERB = 0.5  # m beyond the kerb within which somebody who walks onto a crossing counts
+_WAITING = 1.5  # m beyond the kerb within which somebody is about to use a crossing
 _BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
 _BEYOND = 35.0  # m beyond a stop line within which the ways meet
 _PEOPLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
@@ -40,6 +40,7 @@ class RoadAheadSettings(Settings):
     signs: bool = setting(True, "stop at stop signs")
     right_of_way: bool = setting(True, "let traffic pass that goes first, and people on crossings")
     yellow: float = setting(3.0, "braking up to which a yellow light is stopped for", unit="m/s2", low=0.5, high=8.0)
+    crossing_patience: float = setting(4.0, "time given to who stands at a crossing", unit="s", low=0.0, high=60.0)
     sight: float = setting(8.0, "how soon who goes first has to come to be waited for", unit="s", low=1.0, high=20.0)
     room_ahead: float = setting(4.0, "time ahead over which a place must be free to drive at", unit="s", low=1.0)
     least_room_ahead: float = setting(25.0, "and at least", unit="m", low=5.0, high=200.0)
@@ -60,6 +61,7 @@ class RoadAhead:
         """Forget everything about earlier moments but the map."""
         self._passing: set[int] = set()
         self._stood: set[int] = set()
+        self._waited: dict[int, float] = {}
         self._places: list[tuple[str, float]] = []
         self._stops: list[Hazard] = []
 
@@ -71,8 +73,9 @@ class RoadAhead:
         line: ReferenceLine,
         ego: EgoState,
         around: Surroundings,
+        dt: float,
     ) -> None:
-        """At this moment.
+        """At this moment, `dt` s after the last.
 
         Args:
             road: the map, in `odom`; None for none.
@@ -93,7 +96,7 @@ class RoadAhead:
         self._lanes = RouteLanes.of(route, road, self._lanes)
         self._places = list(self._found_places(line, origin, ego))
         stops = self._lanes.stops_ahead(line, road, origin, ego.T_odom_base)
-        self._stops = [hazard for stop in stops for hazard in self._demands(stop, line, ego, around)]
+        self._stops = [hazard for stop in stops for hazard in self._demands(stop, line, ego, around, dt)]
 
     def places(self, settings: ProposalSettings) -> Sequence[tuple[str, float]]:
         """Names of places sideways and their offsets from the line, m to the left; the line itself first."""
@@ -124,12 +127,15 @@ class RoadAhead:
             if here.any() and lane.distance[0] <= 5.0 and lane.distance[-1] >= ahead:
                 yield f"{lane.side} lane", float(np.median(lane.offset[here]))
 
-    def _demands(self, ahead: StopAhead, line: ReferenceLine, ego: EgoState, around: Surroundings) -> Iterator[Hazard]:
+    def _demands(
+        self, ahead: StopAhead, line: ReferenceLine, ego: EgoState, around: Surroundings, dt: float
+    ) -> Iterator[Hazard]:
         """What a stop line asks for now."""
         settings, stop = self.settings, ahead.stop
         gap = ahead.distance - self.vehicle.front
         if gap < -_OVER_LINE:
             self._passing.discard(stop.number)
+            self._waited.pop(stop.number, None)
             return
         before = max(gap, 0.0)
         if stop.kind is StopKind.LIGHT:
@@ -142,7 +148,7 @@ class RoadAhead:
         if not settings.right_of_way:
             return
         if stop.kind is StopKind.CROSSING:
-            yield from self._people(ahead, before, line, ego, around)
+            yield from self._people(ahead, before, line, ego, around, dt)
         else:
             yield from self._goes_first(ahead, before, line, ego, around)
 
@@ -191,30 +197,38 @@ class RoadAhead:
                 )  # fmt: skip
 
     def _people(
-        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings
+        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings, dt: float
     ) -> Iterator[Hazard]:
-        """Those who walk on a crossing, or onto it."""
-        T = invert_pose(ego.T_odom_base)
+        """Those who walk on a crossing, or onto it, and those who wait to, for as long as they are given time."""
+        T, number = invert_pose(ego.T_odom_base), ahead.stop.number
         start, end = (ahead.stop.first[0] @ T[:2, :2].T + T[:2, 3])[[0, -1]]
         width = float(np.hypot(*(end - start)))
         unit = (end - start) / max(width, 1e-6)
         boxes = around.objects.boxes
         s, d = line.project(np.stack([start, end]))
+        # Where along the crossing the vehicle's way lies.
+        middle = width * (d[0] / (d[0] - d[1]) if d[0] * d[1] < 0 else 0.5)
+        half = 0.5 * self.vehicle.width + 0.5
+        far = max(float(s.mean()) + 0.5 * _BESIDE_CROSSING - self.vehicle.front, gap)
+        if gap < _AT_LINE and ego.speed < _STANDS:
+            self._waited[number] = self._waited.get(number, 0.0) + dt
+        patient = self._waited.get(number, 0.0) < self.settings.crossing_patience
+        patient = patient and needed_deceleration(gap, ego.speed) < self.vehicle.comfortable_deceleration
         for i in np.flatnonzero(np.isin(boxes.label, _PEOPLE)):
             offset, velocity = boxes.center[i, :2] - start, boxes.velocity[i]
             along, beside = float(offset @ unit), float(unit[0] * offset[1] - unit[1] * offset[0])
             walks = float(velocity @ unit)
-            if abs(beside) > _BESIDE_CROSSING or abs(walks) < _STANDS or not -_KERB < along < width + _KERB:
+            if abs(beside) > _BESIDE_CROSSING or not -_WAITING < along < width + _WAITING:
                 continue
-            # Where along the crossing the vehicle's way lies, and when they are off it.
-            share = d[0] / (d[0] - d[1]) if d[0] * d[1] < 0 else 0.5
-            middle, half = share * width, 0.5 * self.vehicle.width + 0.5
-            leaves = ((middle + np.sign(walks) * half) - along) / walks
-            if leaves < 0.0:
+            arrives, leaves = 0.0, self.settings.sight
+            if abs(walks) >= _STANDS:
+                leaves = ((middle + np.sign(walks) * half) - along) / walks
+                arrives = max(((middle - np.sign(walks) * half) - along) / walks, 0.0)
+                if leaves < 0.0 or arrives > self.settings.sight:
+                    continue
+            elif not patient or float(np.hypot(*velocity)) >= _STANDS:
                 continue
-            arrives = max(((middle - np.sign(walks) * half) - along) / walks, 0.0)
-            side = "left" if around.across[i] < 0 else "right"
-            far = max(float(s.mean()) + 0.5 * _BESIDE_CROSSING - self.vehicle.front, gap)
+            side = "left" if (offset @ unit - middle) * (d[1] - d[0]) > 0 else "right"
             yield Hazard(
                 gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (arrives, leaves), far,
                 (float(boxes.center[i, 0]), float(boxes.center[i, 1])),
