@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -38,9 +39,20 @@ from karp_perception.planning.decision import (
 from karp_perception.planning.hazard_memory import HazardMemory
 from karp_perception.planning.hazards import GOAL, Hazard, HazardSettings, find_hazards
 from karp_perception.planning.idm import IdmSettings
-from karp_perception.planning.proposals import Proposal, ProposalSettings, Way, proposals
+from karp_perception.planning.learned.proposer import open_proposer
+from karp_perception.planning.proposals import (
+    LANE,
+    Idea,
+    Moment,
+    Proposal,
+    ProposalSettings,
+    Proposer,
+    Way,
+    carried_out,
+    proposals,
+)
 from karp_perception.planning.reference_line import ReferenceLine
-from karp_perception.planning.road_ahead import RoadAhead, RoadAheadSettings
+from karp_perception.planning.road_ahead import SIDES, RoadAhead, RoadAheadSettings
 from karp_perception.planning.rollout import Motions, roll_out
 from karp_perception.planning.route_line import RouteLine, RouteLineSettings
 from karp_perception.planning.safety import SafetyLayer, SafetySettings
@@ -56,6 +68,9 @@ from karp_perception.planning.trajectory import (
 )
 
 _FASTEST = 100.0  # m/s
+_ON_LINE = 0.2  # m from the line, within which the vehicle is on it
+_MOST_BEND = 0.1  # 1/m beside that of the line, with which a way begins
+_OUT_OF_LANE = 1.0  # m from the line, beyond which the vehicle is in another lane in part
 _SLOW = 2.0  # m/s: who is held up
 _NEAR_STOP = 60.0  # m to a stop line or the goal, nearer than which who stands ahead waits for it as well
 
@@ -88,11 +103,17 @@ class Planner:
     calmer only when several frames agree. `reset` forgets it, and so does any jump in time.
     """
 
-    def __init__(self, settings: PlannerSettings | None = None, vehicle: Vehicle | None = None) -> None:
+    def __init__(
+        self,
+        settings: PlannerSettings | None = None,
+        vehicle: Vehicle | None = None,
+        proposer: Proposer | None = None,
+    ) -> None:
         self.settings = settings or PlannerSettings()
         self.vehicle = vehicle or Vehicle()
         self._line = RouteLine(self.settings.route, self.vehicle)
         self._road = RoadAhead(self.settings.road, self.vehicle)
+        self._proposer = proposer or open_proposer(self.settings.proposals.learned)
         self.safety = SafetyLayer(self.settings.safety, self.vehicle)
         self._forget()
 
@@ -154,7 +175,8 @@ class Planner:
             self._forget()
             dt = 0.0
         limits = [x for x in (speed_limit, route.speed_limit if route else None) if x is not None]
-        limit = min([*limits, _FASTEST]) if limits else self.settings.speed_limit
+        limit = min(limits or [self.settings.speed_limit])
+        limit = min(limit, self.vehicle.max_speed)
         plan = self._plan(stamp_ns, dt, objects, obstacles, ego, route, limit, road)
         now_ns = stamp_ns if now_ns is None else max(now_ns, stamp_ns)
         plan = self.safety.checked(plan, objects, obstacles, ego, limit, now_ns, route)
@@ -184,11 +206,23 @@ class Planner:
             return self._without_input(stamp_ns, dt, ego, line)
         around = Surroundings.of(objects or Objects.empty(), obstacles or Boxes.empty(), line, settings.hazards.around)
         started = self._started(dt)
-        self._road.look(road, route, self._line.progress, line, ego, around)
-        ways, doubtful = self._ways(line, around, ego, route is not None, speed, limit, dt)
+        self._road.look(road, route, self._line.progress, line, ego, around, dt)
+        ways, doubtful, lost = self._ways(line, around, ego, route is not None, speed, limit, dt)
         options = proposals(
             ways, speed, started, limit, self._last, self.vehicle, settings.proposals, settings.idm, settings.limits
         )
+        if self._proposer is not None:
+            # What was seen a moment ago is in the way of ideas as well.
+            stops = [*self._goal(line), *self._road.stops, *lost]
+            make = partial(self._carried_out, line, around, stops, speed, started, limit, self._last)
+            moment = Moment(
+                line, around, tuple(ways), tuple(options), ego, speed, started, limit, self._room(ways),
+                self._road.raster, make,
+            )  # fmt: skip
+            for idea in self._proposer.propose(moment):
+                way, option = make(idea, len(ways))
+                ways.append(way)
+                options.append(option)
         motions = self._motions(options, ways, line, speed, started, ego)
         things = around.things(doubtful, motions.pose.shape[1] - 1)
         scores = score(
@@ -214,40 +248,94 @@ class Planner:
         speed: float,
         limit: float,
         dt: float,
-    ) -> tuple[list[Way], frozenset[tuple[int | None, tuple[float, float]]]]:
-        """The route itself first, then places beside it; and the hazards of the first that are not believed yet."""
+    ) -> tuple[list[Way], frozenset[tuple[int | None, tuple[float, float]]], list[Hazard]]:
+        """The route itself first, then places beside it; and the hazards of the first that are not believed yet, and
+        those that are not seen any more."""
         settings = self.settings
-        offset = float(line.project(np.zeros((1, 2)))[1][0]) if on_route else 0.0
-        slope = float(np.clip(np.tan(-line.at(np.zeros(1))[1][0]), -1.0, 1.0)) if on_route else 0.0
+        offset, slope, bend = self._start(line, dt) if on_route else (0.0, 0.0, 0.0)
         stops = [*self._goal(line), *self._road.stops]
         ways: list[Way] = []
+        lost: list[Hazard] = []
         doubtful: frozenset[tuple[int | None, tuple[float, float]]] = frozenset()
-        for name, target in self._road.places(settings.proposals, self._may_change(offset)):
+        places = self._road.places(settings.proposals)
+        for number, (name, target) in enumerate(places):
+            if number > 0 and not self._worth_it(name, ways[0], offset):
+                continue
             reach = max(settings.return_distance, settings.return_time * speed, 4 * abs(offset - target))
-            approach = Approach(offset, slope, reach, target)
+            approach = Approach(offset, slope, reach, target, bend)
             margin = settings.proposals.margin if ways else settings.lateral_margin
             corridor = Corridor(line, self.vehicle, margin, float(line.distance[-1]), approach)
             hazards = find_hazards(around, corridor, settings.hazards)
             if not ways:
                 seen, hazards = hazards, self._believed(hazards, speed, ego, dt)
                 known = {(h.track_id, h.place) for h in hazards}
-                doubtful = frozenset((h.track_id, h.place) for h in seen) - known
+                before = {(h.track_id, h.place) for h in seen}
+                doubtful = frozenset(before - known)
+                lost = [h for h in hazards if (h.track_id, h.place) not in before]
             bound = speed_bound(line, approach, speed, limit, settings.limits)
-            ways.append(Way(name, corridor, bound, sorted([*hazards, *stops], key=Hazard.order)))
-        return ways, doubtful
+            heeded = sorted([*hazards, *stops], key=Hazard.order)
+            if name in (LANE, *SIDES) and any(other not in (LANE, *SIDES) for other, _ in places):
+                heeded = self._with_berth(heeded)
+            ways.append(Way(name, corridor, bound, heeded, "" if name == LANE else name))
+        return ways, doubtful, lost
 
-    def _may_change(self, offset: float) -> bool:
-        """Whether another lane may be used: after long enough behind what stands, and until back from there."""
-        return self._held >= self.settings.proposals.patience or abs(offset) > 0.5 * self.vehicle.width
+    def _room(self, ways: Sequence[Way]) -> tuple[float, float]:
+        """How far to the right and to the left of the line (m) ideas may lead: in the lane, and where ways lead now."""
+        thought_of = {way.name for way in ways}
+        offsets = [d for n, d in self._road.places(self.settings.proposals) if n in SIDES or n in thought_of]
+        return min(offsets), max(offsets)
+
+    def _carried_out(
+        self,
+        line: ReferenceLine,
+        around: Surroundings,
+        stops: Sequence[Hazard],
+        speed: float,
+        acceleration: float,
+        limit: float,
+        last: Plan | None,
+        idea: Idea,
+        number: int,
+    ) -> tuple[Way, Proposal]:
+        """What comes of an idea, whose way gets that number."""
+        settings = self.settings
+        corridor = Corridor(line, self.vehicle, settings.proposals.margin, float(line.distance[-1]), idea.sideways)
+        bound = speed_bound(line, idea.sideways, speed, limit, settings.limits)
+        hazards = sorted([*find_hazards(around, corridor, settings.hazards), *stops], key=Hazard.order)
+        way = Way(idea.name, corridor, bound, self._with_berth(hazards), idea.side)
+        return way, carried_out(
+            idea, number, way, speed, acceleration, limit, last, settings.proposals, settings.idm, settings.limits
+        )
+
+    def _worth_it(self, place: str, lane: Way, offset: float) -> bool:
+        """Whether to think of a place beside the route: to pass what stands in the way, and until back from there.
+
+        For another lane only after long enough behind it.
+        """
+        standing = self.settings.decision.standing
+        blocked = any(not h.title and not h.crossing and abs(h.speed) < standing for h in lane.hazards)
+        if place in SIDES:
+            return blocked or abs(offset) > _ON_LINE
+        return self._held >= self.settings.proposals.patience or self._way == place or abs(offset) > _OUT_OF_LANE
+
+    def _stands_in_the_way(self, hazards: Sequence[Hazard]) -> bool:
+        """Whether the nearest thing stands there by itself, rather than before a stop line or the goal."""
+        ahead = [h for h in hazards if not h.crossing]
+        if not ahead or ahead[0].title or not ahead[0].known or abs(ahead[0].speed) >= self.settings.decision.standing:
+            return False
+        return not any(h.title and h.gap < _NEAR_STOP for h in ahead)
+
+    def _with_berth(self, hazards: list[Hazard]) -> list[Hazard]:
+        """The hazards, with room before the nearest where it may have to be driven around."""
+        if not self._stands_in_the_way(hazards):
+            return hazards
+        berth = self.settings.proposals.berth
+        return [replace(h, berth=min(berth, h.gap)) if not h.crossing else h for h in hazards]
 
     def _hold(self, dt: float, way: Way, speed: float) -> None:
-        """Counts for how long the vehicle has stood, or nearly, behind something that stands; not for a stop line."""
-        ahead = [h for h in way.hazards if not h.crossing]
-        blocked = (
-            bool(ahead) and not ahead[0].title and ahead[0].known and ahead[0].speed < self.settings.decision.standing
-        )
-        waits = any(h.title and h.gap < _NEAR_STOP for h in ahead)
-        self._held = self._held + dt if blocked and not waits and speed < _SLOW else 0.0
+        """Counts for how long the vehicle has stood, or nearly, behind something that stands."""
+        held = self._stands_in_the_way(way.hazards) and speed < _SLOW
+        self._held = self._held + dt if held else 0.0
 
     def _believed(self, found: Sequence[Hazard], speed: float, ego: EgoState, dt: float) -> list[Hazard]:
         """The hazards that were seen often enough, or that leave no time to wait; and those just lost from sight."""
@@ -307,8 +395,8 @@ class Planner:
             culprit = _culprit(int(scores.culprit[0]), around, ways[0].hazards, self.vehicle.front)
             if chosen.share < 1.0 and target is None and culprit is not None:
                 decision, target = keeping_off(culprit, profile), culprit
-            elif chosen.way != 0:
-                decision = passing(decision, ways[0].hazards, way.name)
+            elif way.side:
+                decision = passing(decision, ways[0].hazards, way.side)
         decision = self._filter.filtered(decision, target, speed)
         corridor = way.corridor
         return Plan(stamp_ns, along_line(profile, corridor.line, corridor.approach, self.vehicle), decision)
@@ -337,6 +425,17 @@ class Planner:
         trajectory = self._last.trajectory
         before = np.searchsorted(trajectory.time, dt - 1e-6) - 1
         return float(trajectory.acceleration[max(before, 0)])
+
+    def _start(self, line: ReferenceLine, dt: float) -> tuple[float, float, float]:
+        """Offset (m), slope and bend (1/m) of the way of `base_link` relative to the line, here and now."""
+        curvature = 0.0
+        if self._last is not None and len(self._last.trajectory):
+            curvature = float(np.interp(dt, self._last.trajectory.time, self._last.trajectory.curvature))
+        (heading,), (bend,) = line.at(np.zeros(1))[1:]
+        course = np.arcsin(np.clip(self.vehicle.axle * curvature, -1.0, 1.0))  # it turns about its rear axle
+        slope = float(np.clip(np.tan(course - heading), -1.0, 1.0))
+        beyond = float(np.clip(curvature - bend, -_MOST_BEND, _MOST_BEND)) if self._last is not None else 0.0
+        return float(line.project(np.zeros((1, 2)))[1][0]), slope, beyond
 
     def _without_input(self, stamp_ns: int, dt: float, ego: EgoState | None, why: str) -> Plan:
         """A comfortable stop, straight ahead or as the vehicle turns: where it was going is all there is to go by."""

@@ -5,17 +5,20 @@ Dauner et al., Parting with Misconceptions about Learning-based Vehicle Motion P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from karp_perception.core import DecisionKind, Plan, Vehicle
+from karp_perception.core import DecisionKind, EgoState, Plan, Vehicle
 from karp_perception.core.settings import Settings, setting
-from karp_perception.planning.corridor import Corridor
+from karp_perception.planning.corridor import Corridor, Sideways
 from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.idm import IdmSettings
 from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.planning.road_raster import RoadRaster
+from karp_perception.planning.surroundings import Surroundings
 from karp_perception.planning.trajectory import MotionLimits, SpeedProfile, brake, follow
 
 LANE = "lane"
@@ -33,7 +36,9 @@ class ProposalSettings(Settings):
     crossing_after: float = setting(0.5, "and after", unit="s", low=0.0, high=5.0)
     margin: float = setting(0.5, "kept to what is passed there", unit="m", low=0.0, high=3.0)
     lane_changes: bool = setting(True, "use lanes beside the route's own, where the map has some")
+    berth: float = setting(5.0, "kept before what stands, where another lane is there", unit="m", low=0.0, high=20.0)
     patience: float = setting(3.0, "time behind what stands until another lane is used", unit="s", low=0.0, high=60.0)
+    learned: str = setting("none", "weights of a network that adds proposals: a name, a file, or none")
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,14 @@ class Way:
         corridor: along it.
         bound: (M,) m/s, highest speed at the line's points for bends and the limit.
         hazards: in the corridor, nearest first; the goal of the route among them.
+        side: "left" or "right", where it leads beside the route; empty where it does not.
     """
 
     name: str
     corridor: Corridor
     bound: np.ndarray
     hazards: Sequence[Hazard]
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,62 @@ class Proposal:
         return f"{self.way_name} {self.policy}"
 
 
+@dataclass(frozen=True)
+class Idea:
+    """A way of its own, and how fast at most.
+
+    Attributes:
+        name: of the way. policy: what is to be done there, in a word.
+        sideways: where the way runs beside the line.
+        side: "left" or "right", where it leads beside the route; empty where it does not.
+        most: (T,) m/s² at the steps of a profile, by which is accelerated at most. What is in the way, the limit and
+            bends are heeded anyway.
+    """
+
+    name: str
+    policy: str
+    sideways: Sideways
+    side: str
+    most: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that ideas can come from.
+
+    Attributes:
+        line: of the route, in `base_link`.
+        around: what is around, seen from it.
+        ways, options: what is proposed already; the first way is the route itself, the first proposal free driving.
+        ego: the vehicle's motion.
+        speed, acceleration: along its way, m/s and m/s².
+        limit: m/s.
+        room: m to the left of the line, from where to where the vehicle may drive in its lane, and in those that are
+            thought of now.
+        raster: where one may drive; None where there is no map.
+        carry_out: an idea, and the index that its way has -> the way, and the proposal on it.
+    """
+
+    line: ReferenceLine
+    around: Surroundings
+    ways: Sequence[Way]
+    options: Sequence[Proposal]
+    ego: EgoState
+    speed: float
+    acceleration: float
+    limit: float
+    room: tuple[float, float]
+    raster: RoadRaster | None
+    carry_out: Callable[[Idea, int], tuple[Way, Proposal]]
+
+
+class Proposer(Protocol):
+    """Has ideas. What comes of them joins the other proposals, and the same scorer judges all."""
+
+    def propose(self, moment: Moment) -> Sequence[Idea]:
+        """Ideas for this moment, with names of ways that differ from each other and from those of the moment."""
+
+
 def proposals(
     ways: Sequence[Way],
     speed: float,
@@ -99,15 +162,40 @@ def proposals(
     """
     found = []
     for number, way in enumerate(ways):
-        heeded = _heeded(way, speed, acceleration, last, settings, idm, limits)
+        hazards = heeded(way, speed, acceleration, last, settings, idm, limits)
         for share in settings.speeds:
             bound = np.minimum(way.bound, _eased(way.corridor.line, speed, share * limit, limits))
-            profile = follow(speed, acceleration, heeded, way.corridor.line, bound, idm, limits)
-            found.append(Proposal(number, way.name, f"{share:.0%}", profile, heeded, share))
+            profile = follow(speed, acceleration, hazards, way.corridor.line, bound, idm, limits)
+            found.append(Proposal(number, way.name, f"{share:.0%}", profile, hazards, share))
     for name, deceleration in (("stop", vehicle.comfortable_deceleration), ("hard stop", limits.deceleration)):
         profile = brake(speed, acceleration, deceleration, limits.jerk, limits)
         found.append(Proposal(0, ways[0].name, name, profile, ways[0].hazards, 0.0))
     return found
+
+
+def carried_out(
+    idea: Idea,
+    number: int,
+    way: Way,
+    speed: float,
+    acceleration: float,
+    limit: float,
+    last: Plan | None,
+    settings: ProposalSettings,
+    idm: IdmSettings,
+    limits: MotionLimits,
+) -> Proposal:
+    """The proposal that comes of an idea on its way, which has that number among the ways; see `proposals`.
+
+    Who comes to stand for no reason but the idea merely stops.
+    """
+    hazards = heeded(way, speed, acceleration, last, settings, idm, limits)
+    profile = follow(speed, acceleration, hazards, way.corridor.line, way.bound, idm, limits, idea.most)
+    share = min(float(profile.speed.max()) / max(limit, 0.1), 1.0)
+    if profile.speed[-1] <= 0.0:
+        free = follow(speed, acceleration, hazards, way.corridor.line, way.bound, idm, limits)
+        share = 0.0 if free.speed[-1] > 0.0 else share
+    return Proposal(number, way.name, idea.policy, profile, hazards, share)
 
 
 def _eased(line: ReferenceLine, speed: float, wanted: float, limits: MotionLimits) -> np.ndarray:
@@ -116,7 +204,7 @@ def _eased(line: ReferenceLine, speed: float, wanted: float, limits: MotionLimit
     return np.maximum(wanted, np.sqrt(np.maximum(speed**2 - gain, 0.0)))
 
 
-def _heeded(
+def heeded(
     way: Way,
     speed: float,
     acceleration: float,
@@ -130,17 +218,17 @@ def _heeded(
     Slower proposals heed the same: who could pass behind somebody by being slow would speed up again a moment later.
     """
     line = way.corridor.line
-    heeded = [h for h in way.hazards if not h.crossing]
+    found = [h for h in way.hazards if not h.crossing]
     crossing = [h for h in way.hazards if h.crossing]
     for _ in range(2):  # yielding to one may bring the vehicle in the way of another
-        profile = follow(speed, acceleration, heeded, line, way.bound, idm, limits)
+        profile = follow(speed, acceleration, found, line, way.bound, idm, limits)
         conflicts = [h for h in crossing if _conflict(h, profile, way, last, settings, idm)]
         if not conflicts:
             break
         crossing = [h for h in crossing if h not in conflicts]
         after = settings.crossing_after
-        heeded = heeded + [replace(h, occupied=(h.occupied[0], h.occupied[1] + after)) for h in conflicts]
-    return heeded
+        found = found + [replace(h, occupied=(h.occupied[0], h.occupied[1] + after)) for h in conflicts]
+    return found
 
 
 def _conflict(
