@@ -53,7 +53,7 @@ from karp_perception.planning.proposals import (
 )
 from karp_perception.planning.reference_line import ReferenceLine
 from karp_perception.planning.road_ahead import SIDES, RoadAhead, RoadAheadSettings
-from karp_perception.planning.rollout import Motions, roll_out
+from karp_perception.planning.rollout import motions_of
 from karp_perception.planning.route_line import RouteLine, RouteLineSettings
 from karp_perception.planning.safety import SafetyLayer, SafetySettings
 from karp_perception.planning.scoring import Scores, ScoringSettings, score
@@ -223,7 +223,9 @@ class Planner:
                 way, option = make(idea, len(ways))
                 ways.append(way)
                 options.append(option)
-        motions = self._motions(options, ways, line, speed, started, ego)
+        motions = motions_of(
+            options, ways, line, speed, started, ego, settings.scoring.horizon, settings.limits.step, self.vehicle
+        )
         things = around.things(doubtful, motions.pose.shape[1] - 1)
         scores = score(
             options, motions, things, self.vehicle, limit, self._road.raster, ego.T_odom_base, self._way,
@@ -345,26 +347,6 @@ class Planner:
         soon = [n > self.settings.harmless or h.speed != 0.0 for h, n in zip(found, needed, strict=True)]
         firm = [replace(h, firm=h.firm and s and not h.guessed) for h, s in zip(found, soon, strict=True)]
         return self._memory.filtered(firm, urgent, ego, dt)
-
-    def _motions(
-        self, options: Sequence[Proposal], ways: Sequence[Way], line: ReferenceLine, speed: float, started: float,
-        ego: EgoState,
-    ) -> Motions:  # fmt: skip
-        """What would come of the proposals."""
-        count = round(self.settings.scoring.horizon / self.settings.limits.step) + 1
-        return roll_out(
-            line,
-            np.array([way.corridor.approach.offset_at(line.distance)[0] for way in ways]),
-            np.array([option.way for option in options]),
-            np.array([option.profile.speed for option in options]),
-            np.array([option.profile.acceleration for option in options]),
-            count,
-            self.settings.limits.step,
-            speed,
-            started,
-            ego.yaw_rate,
-            self.vehicle,
-        )
 
     def _decided(
         self,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import Vehicle
+from karp_perception.core import EgoState, Vehicle
 from karp_perception.core.compiled import njit
 from karp_perception.planning.corridor import between
+from karp_perception.planning.proposals import Proposal, Way
 from karp_perception.planning.reference_line import ReferenceLine
 
 _LOOK_AHEAD_S, _LEAST_LOOK_AHEAD = 0.8, 1.4  # s, and wheelbases: pure pursuit steers for a point so far ahead
@@ -34,6 +36,33 @@ class Motions:
 
     def __len__(self) -> int:
         return len(self.pose)
+
+
+def motions_of(
+    options: Sequence[Proposal],
+    ways: Sequence[Way],
+    line: ReferenceLine,
+    speed: float,
+    acceleration: float,
+    ego: EgoState,
+    horizon: float,
+    step: float,
+    vehicle: Vehicle,
+) -> Motions:
+    """What would come of proposals on their ways within `horizon` s; see `roll_out`."""
+    return roll_out(
+        line,
+        np.array([way.corridor.approach.offset_at(line.distance)[0] for way in ways]),
+        np.array([option.way for option in options]),
+        np.array([option.profile.speed for option in options]),
+        np.array([option.profile.acceleration for option in options]),
+        round(horizon / step) + 1,
+        step,
+        speed,
+        acceleration,
+        ego.yaw_rate,
+        vehicle,
+    )
 
 
 def roll_out(
