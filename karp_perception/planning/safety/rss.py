@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import Objects, Trajectory, Vehicle, class_name
+from karp_perception.core import Boxes, Objects, Trajectory, Vehicle, class_name
 from karp_perception.core.settings import Settings, setting
+from karp_perception.planning.collision import Things, touches
 from karp_perception.planning.safety.swept_path import SweptPath
 
 _FASTEST = 100.0  # m/s: what is faster is an error
 _MOST_BRAKING_SHARE = 0.5  # of what the vehicle can do, for vehicles that can do little
 _HELD = 1.3  # times the safe distance up to which a response that has begun goes on
-_ACROSS = 0.3  # m/s: what is slower across the path goes along it
+_MOVES = 0.2  # m/s
 _AHEAD = 4.0  # s, how far the plan is compared with where objects will be
 
 
@@ -165,7 +166,8 @@ class RssCheck:
         if len(found) == 0:
             self._frames = {}
             return []
-        conflict = self._conflicts(way, gap, along, across, d, boxes, heading, found)
+        going = np.column_stack([c * along - sn * across, sn * along + c * across])
+        conflict = self._conflicts(way, going, boxes, found)
         unclassed = boxes.label < 0
         old = objects.age >= np.where(unclassed, settings.unclassed_settled, settings.settled)
         old &= ~unclassed | (objects.unseen <= 0.0)
@@ -205,22 +207,20 @@ class RssCheck:
         most = min(self._settings.braking, _MOST_BRAKING_SHARE * self._vehicle.max_deceleration)
         return min(0.5 * own * own / max(room, 0.05), most)
 
-    def _conflicts(
-        self, way: Trajectory, gap: np.ndarray, along: np.ndarray, across: np.ndarray, d: np.ndarray, boxes: object,
-        heading: np.ndarray, rows: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
-        """(len(rows),) whether the plan would meet the objects if they went on as they do."""
-        settings = self._settings
+    def _conflicts(self, way: Trajectory, velocity: np.ndarray, boxes: Boxes, rows: np.ndarray) -> np.ndarray:
+        """(len(rows),) whether the plan would meet the objects if they went on with velocities (N, 2)."""
         if len(way) < 2:
             return np.ones(len(rows), bool)
-        until = int(np.searchsorted(way.time, _AHEAD)) + 1
-        time = way.time[:until]
-        driven = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(way.x[:until]), np.diff(way.y[:until])))])
-        turn = boxes.yaw[rows] - heading[rows]
-        length, width = 0.5 * boxes.size[rows, 0], 0.5 * boxes.size[rows, 1]
-        half = length * np.abs(np.sin(turn)) + width * np.abs(np.cos(turn))
-        half = half + 0.5 * self._vehicle.width + settings.lateral_fluctuation
-        offset = d[rows, None] + across[rows, None] * np.where(np.abs(across[rows, None]) > _ACROSS, time, 0.0)
-        there = np.abs(offset) < half[:, None]
-        meets = driven + settings.reserve > gap[rows, None] + along[rows, None] * time
-        return (there & meets).any(axis=1)
+        until, step = int(np.searchsorted(way.time, _AHEAD)) + 1, float(way.time[1] - way.time[0])
+        pose = np.column_stack([way.x, way.y, way.yaw])[None, :until]
+        start = np.column_stack([boxes.center[rows, :2], boxes.yaw[rows]])
+        margin = np.full(len(rows), self._settings.lateral_fluctuation)
+        paths = np.repeat(start[:, None, None], pose.shape[1] - 1, axis=2)
+        paths[..., :2] += velocity[rows, None, None] * step * np.arange(1, pose.shape[1])[:, None]
+        things = Things(
+            np.column_stack([start, 0.5 * boxes.size[rows, :2], margin]), np.arange(len(rows)), start, paths,
+            np.ones((len(rows), 1)), np.ones(len(rows), bool),
+        )  # fmt: skip
+        moves = np.maximum(way.speed[None, :until], _MOVES)  # who is still to move may meet as well
+        found = touches(pose, moves, step, np.zeros(1, bool), things, self._vehicle, 0.0, 0.0)
+        return found.probability[0] > 0.0
