@@ -91,13 +91,15 @@ class ScoredProposals:
     """P motions that were thought of at one moment, for drawings and logs; T points in `base_link` at its stamp.
 
     Attributes:
-        names: (P,) such as "lane 80%".
+        names: (P,) such as "lane 80%", each only once.
+        ways: (P,) where each leads along, such as "lane"; several share one at different speeds.
         time: (T,) s from the stamp. x, y: (P, T) m. yaw: (P, T) rad. speed: (P, T) m/s.
-        score: (P,) 0..1. terms: what each is made of, (P,) by name.
+        score: (P,) 0..1; 0 is ruled out. terms: what each is made of, (P,) by name, the weightiest first.
         chosen: index of the one that was taken.
     """
 
     names: tuple[str, ...]
+    ways: tuple[str, ...]
     time: np.ndarray
     x: np.ndarray
     y: np.ndarray
@@ -106,6 +108,14 @@ class ScoredProposals:
     score: np.ndarray
     terms: Mapping[str, np.ndarray]
     chosen: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def shortcomings(self, index: int) -> dict[str, float]:
+        """The terms of one proposal that are below 1, the lowest first and of equal ones the weightiest."""
+        found = {name: float(values[index]) for name, values in self.terms.items()}
+        return dict(sorted((item for item in found.items() if item[1] < 1.0), key=lambda item: item[1]))
 
 
 @dataclass(frozen=True)

@@ -236,8 +236,9 @@ class Planner:
         chosen = scores.best
         self._way = options[chosen].way_name
         told = ScoredProposals(
-            tuple(option.name for option in options), motions.step * np.arange(motions.speed.shape[1]),
-            *np.moveaxis(motions.pose, -1, 0), motions.speed, scores.total, scores.terms, chosen,
+            tuple(option.name for option in options), tuple(option.way_name for option in options),
+            motions.step * np.arange(motions.speed.shape[1]), *np.moveaxis(motions.pose, -1, 0), motions.speed,
+            scores.total, scores.terms, chosen,
         )  # fmt: skip
         return replace(plan, proposals=told)
 
