@@ -94,7 +94,9 @@ class ScoredProposals:
         names: (P,) such as "lane 80%", each only once.
         ways: (P,) where each leads along, such as "lane"; several share one at different speeds.
         time: (T,) s from the stamp. x, y: (P, T) m. yaw: (P, T) rad. speed: (P, T) m/s.
-        score: (P,) 0..1; 0 is ruled out. terms: what each is made of, (P,) by name, the weightiest first.
+        score: (P,) 0..1; 0 is ruled out.
+        terms: what it is made of, (P,) 0..1 by name: gates that multiply, and those that are weighed.
+        weights: of the terms that are weighed, by name.
         chosen: index of the one that was taken.
     """
 
@@ -107,15 +109,18 @@ class ScoredProposals:
     speed: np.ndarray
     score: np.ndarray
     terms: Mapping[str, np.ndarray]
+    weights: Mapping[str, float]
     chosen: int
 
     def __len__(self) -> int:
         return len(self.names)
 
     def shortcomings(self, index: int) -> dict[str, float]:
-        """The terms of one proposal that are below 1, the lowest first and of equal ones the weightiest."""
-        found = {name: float(values[index]) for name, values in self.terms.items()}
-        return dict(sorted((item for item in found.items() if item[1] < 1.0), key=lambda item: item[1]))
+        """The terms of one proposal that are below 1, first the one that costs it most of its score."""
+        every = max(sum(self.weights.values()), 1e-9)
+        found = {name: float(values[index]) for name, values in self.terms.items() if values[index] < 1.0}
+        cost = {name: (1.0 - value) * self.weights.get(name, every) / every for name, value in found.items()}
+        return dict(sorted(found.items(), key=lambda item: -cost[item[0]]))
 
 
 @dataclass(frozen=True)

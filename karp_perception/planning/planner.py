@@ -238,7 +238,7 @@ class Planner:
         told = ScoredProposals(
             tuple(option.name for option in options), tuple(option.way_name for option in options),
             motions.step * np.arange(motions.speed.shape[1]), *np.moveaxis(motions.pose, -1, 0), motions.speed,
-            scores.total, scores.terms, chosen,
+            scores.total, scores.terms, settings.scoring.weights, chosen,
         )  # fmt: skip
         return replace(plan, proposals=told)
 

@@ -19,6 +19,7 @@ from karp_perception.planning.proposals import Proposal
 from karp_perception.planning.road_raster import CELL, RoadRaster
 from karp_perception.planning.rollout import Motions
 
+_WEIGHED = ("progress", "ttc", "speed", "comfort", "middle", "pace", "steady")
 _ALL_PROGRESS_M = 5.0  # where no motion gets farther, progress says nothing
 _JERK_S = 0.4  # over which a change of acceleration is felt
 _LOOK_S = 0.5  # between two moments at which the road below the vehicle is looked at
@@ -47,6 +48,11 @@ class ScoringSettings(Settings):
     jerk: float = setting(4.13, "comfortable, along the way", unit="m/s3", low=0.1, high=50.0)
     yaw_rate: float = setting(0.95, "comfortable", unit="rad/s", low=0.1, high=5.0)
     yaw_acceleration: float = setting(1.93, "comfortable", unit="rad/s2", low=0.1, high=20.0)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the terms that are weighed, by name; the others are gates."""
+        return {name: getattr(self, f"{name}_weight") for name in _WEIGHED}
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def score(
         "pace": np.array([option.share for option in options]),
         "steady": np.array([option.way_name == last_way for option in options], float),
     }
-    weights = {name: getattr(settings, f"{name}_weight") for name in list(terms)[3:]}
+    weights = settings.weights
     mean = sum(weights[name] * terms[name] for name in weights) / max(sum(weights.values()), 1e-9)
     wish = np.array([settings.stop_share if option.share == 0.0 else 1.0 for option in options])
     return Scores(gate * wish * mean, terms, impact, culprit)
