@@ -235,7 +235,7 @@ class DetectorNet(nn.Module):
 
     def places(self, tokens: Tokens) -> Tensor:
         """(B, Q + K, 3) m: reference points of the learned queries and of the lidar's candidates."""
-        points = self.position.reference_points().expand(len(tokens.candidates), -1, -1)
+        points = self.position.reference_points().expand(tokens.candidates.shape[0], -1, -1)
         learned = self.config.learned_queries
         return torch.cat([points[:, :learned], gathered(points[:, learned:], tokens.candidates)], dim=1)
 
@@ -329,10 +329,10 @@ class DetectorNet(nn.Module):
         """(B, C * T, classes) logits -> (B, C * T): as `_peaks`, in each image; there all that is near is large."""
         rows, columns = self.config.image_tokens
         planes = CLASSES * (heatmap.shape[1] // (rows * columns))  # of a class and a camera each
-        images = heatmap.transpose(1, 2).reshape(len(heatmap), planes, rows, columns)
+        images = heatmap.transpose(1, 2).reshape(-1, planes, rows, columns)
         highest = functional.max_pool2d(images, 3, stride=1, padding=1)
         peaks = images - _PEAK_SHARPNESS * (highest - images)
-        return peaks.reshape(len(heatmap), CLASSES, -1).amax(dim=1)
+        return peaks.reshape(-1, CLASSES, heatmap.shape[1]).amax(dim=1)
 
 
 def build(config: ModelConfig, seed: int = 0) -> DetectorNet:

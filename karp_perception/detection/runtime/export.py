@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from karp_perception.core import BackendUnavailable
 from karp_perception.detection.model.detector_net import DetectorNet
 from karp_perception.detection.runtime.graph import LIDAR_POSITION, NETWORK_OUTPUTS, Graph
 from karp_perception.detection.runtime.onnx_scopes import keep_scopes_only
@@ -78,6 +79,8 @@ def export(graph: Graph, *, dynamic_batch: bool = False) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model_proto
+    if dynamic_batch and any(v.type.tensor_type.shape.dim[0].dim_value > 1 for v in model.graph.input):
+        raise BackendUnavailable(f"the {graph.name} graph does not take any number of frames: its module fixes it")
     keep_scopes_only(model)
     require_standard(model)
     return model
