@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import threading
@@ -30,8 +29,10 @@ from karp_perception.detection.training.augmentation.augment import Augmentation
 from karp_perception.detection.training.average import WeightAverage
 from karp_perception.detection.training.batches import Batch, Batches, BatchSettings, load
 from karp_perception.detection.training.checkpoint import load_checkpoint, save_checkpoint
+from karp_perception.detection.training.losses_log import lines_before
 from karp_perception.detection.training.objective import Objective
 from karp_perception.detection.training.samples import Samples
+from karp_perception.detection.training.schedule import cosine_rate
 from karp_perception.detection.training.settings import FROZEN_PARTS, TrainSettings
 from karp_perception.records import atomic_file
 
@@ -198,10 +199,7 @@ class _Run:
     def rate(self, step: int) -> float:
         """Learning rate of a step: rising in the warm-up, then a half cosine."""
         s = self.settings
-        if step < s.warm_up:
-            return s.learning_rate * (step + 1) / s.warm_up
-        share = (step - s.warm_up) / max(1, s.steps - s.warm_up)
-        return s.learning_rate * (s.last_rate + (1 - s.last_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+        return cosine_rate(step, s.steps, s.learning_rate, s.last_rate, s.warm_up)
 
     def step(self, step: int, batch: Batch) -> tuple[float, Mapping[str, float]]:
         """One step of the optimizer: the loss before it, and its parts."""
@@ -237,7 +235,7 @@ class _Run:
             yield
             return
         file = self.out / LOSSES
-        kept = _lines_before(file, first)
+        kept = lines_before(file, first)
         with atomic_file(file) as stream:
             stream.writelines(line + "\n" for line in kept)
         from torch.utils.tensorboard import SummaryWriter
@@ -262,19 +260,6 @@ def _require_finite(step: int, name: str, value: torch.Tensor) -> None:
             f"step {step}: the {name} is {float(value.detach())}; train anew with a lower learning rate, in another "
             "folder, from the last weights (--init) or from none"
         )
-
-
-def _lines_before(file: Path, first: int) -> list[str]:
-    """Lines of steps before `first`: whole ones, and none where there is no file."""
-    kept = []
-    for line in file.read_text(errors="replace").splitlines() if first and file.exists() else ():
-        try:
-            before = json.loads(line)["step"] < first
-        except (ValueError, KeyError, TypeError):
-            continue
-        if before:
-            kept.append(line)
-    return kept
 
 
 def _starting_network(config: ModelConfig, settings: TrainSettings, init: ModelSource | None) -> DetectorNet:
