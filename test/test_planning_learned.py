@@ -1,0 +1,390 @@
+"""Learned proposals: numpy against torch, mirrors, garbage, nonsense that changes nothing for the worse, training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
+from typer.testing import CliRunner
+
+from karp_perception.cli import app
+from karp_perception.core import (
+    Boxes,
+    ConfigurationError,
+    DecisionKind,
+    EgoState,
+    Lane,
+    ObjectClass,
+    Objects,
+    Plan,
+    Road,
+    Route,
+)
+from karp_perception.core.geometry import pose_from_xy_yaw
+from karp_perception.detection.model.weights import save_weights
+from karp_perception.detection.training.schedule import cosine_rate
+from karp_perception.planning.corridor import Approach
+from karp_perception.planning.learned.config import ProposerConfig
+from karp_perception.planning.learned.network import KINDS, ODD, OUTPUTS, ProposerNetwork
+from karp_perception.planning.learned.offsets import STATIONS, Shifted
+from karp_perception.planning.learned.proposer import LearnedProposer, idea_of, open_proposer
+from karp_perception.planning.learned.tokens import SECONDS, SIGNS, SceneTokens, tokens_of
+from karp_perception.planning.learned.training.net import ProposerNet
+from karp_perception.planning.learned.training.objective import objective
+from karp_perception.planning.learned.training.samples import Samples
+from karp_perception.planning.learned.training.settings import ProposerTrainSettings
+from karp_perception.planning.learned.training.trainer import train_round
+from karp_perception.planning.planner import Planner, PlannerSettings
+from karp_perception.planning.proposals import Idea, Moment
+from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.settings import PredictionSettings
+
+SMALL = ProposerConfig(width=16, heads=2, layers=2)
+QUICK = ProposerTrainSettings(steps=40, batch_size=16, warm_up=5, learning_rate=5e-3, average=0.9, save_every=0.0)
+STEP_NS = 100_000_000
+ROUTE = Route(np.array([[-100.0, 0.0], [400.0, 0.0]]), 14.0)
+
+
+def random_net(seed: int = 0, config: ProposerConfig = SMALL) -> ProposerNet:
+    torch.manual_seed(seed)
+    net = ProposerNet(config).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return net
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("weights") / "proposer.safetensors"
+    save_weights(random_net(), file, half=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def nonsense(weights: Path) -> LearnedProposer:
+    """Weights that nobody has trained."""
+    return LearnedProposer(ProposerNetwork.from_file(weights))
+
+
+def random_tokens(rng: np.random.Generator, n: int = 5) -> SceneTokens:
+    shapes = {name: (n, *length, len(signs)) for name, signs in SIGNS.items() for length in [LENGTHS[name]]}
+    tables = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    known = {f"{name[:-1]}_known": rng.random((n, *LENGTHS[name])) < 0.5 for name in ("things", "stops")}
+    return SceneTokens(**tables, **known)
+
+
+LENGTHS = {"ego": (), "things": (12,), "pieces": (8,), "stops": (6,)}
+
+
+def tensors(tokens: SceneTokens) -> list[torch.Tensor]:
+    return [torch.from_numpy(getattr(tokens, f.name)) for f in fields(tokens)]
+
+
+def street(side: float = 1.0) -> Road:
+    x = np.array([-100.0, 400.0])
+    own, other = (np.column_stack([x, np.full(2, side * y)]) for y in (0.0, 3.5))
+    left, right = (1, None) if side > 0 else (None, 1)
+    lanes = (
+        Lane(own, 4.5, 14.0, left=left, right=right),
+        Lane(other, 3.5, 14.0, left=None if side > 0 else 0, right=0 if side > 0 else None),
+    )
+    return Road(lanes, ())
+
+
+def objects_of(rows: np.ndarray, label: np.ndarray) -> Objects:
+    """Rows of x, y, yaw, vx, vy."""
+    n = len(rows)
+    size = np.where((label == ObjectClass.PEDESTRIAN)[:, None], [0.6, 0.6, 1.7], [4.4, 1.8, 1.5])
+    center = np.column_stack([rows[:, :2], np.full(n, 0.8)])
+    boxes = Boxes(center, size, rows[:, 2], rows[:, 3:5], label, np.full(n, 0.9))
+    paths, probability = constant_velocity_paths(center[:, :2], rows[:, 2], rows[:, 3:5], PredictionSettings())
+    ids, known = np.arange(1, n + 1), np.tile(0.01 * np.eye(6), (n, 1, 1))
+    return Objects(boxes, ids, known, np.full(n, 2.0), np.zeros(n), paths, probability)
+
+
+def random_rows(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    yaw = rng.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], count)
+    label = rng.choice([ObjectClass.CAR, ObjectClass.PEDESTRIAN], count)
+    speed = rng.uniform(0, 10, count) * np.where(label == ObjectClass.PEDESTRIAN, 0.15, 1.0)
+    place = np.column_stack([rng.uniform(6, 70, count), rng.uniform(-10, 10, count)])
+    return np.column_stack([place, yaw, speed * np.cos(yaw), speed * np.sin(yaw)]), label
+
+
+class Watching:
+    """Has no ideas, and keeps the moment."""
+
+    def propose(self, moment: Moment) -> Sequence[Idea]:
+        self.moment = moment
+        return ()
+
+
+def moment_of(objects: Objects, speed: float = 9.0, y: float = 0.2, road: Road | None = None) -> Moment:
+    watching = Watching()
+    ego = EgoState(0, pose_from_xy_yaw(0.0, y, 0.0), np.array([speed, 0.0]), yaw_rate=0.05 * np.sign(y))
+    Planner(proposer=watching).step(0, objects, Boxes.empty(), ego, ROUTE, 14.0, road)
+    return watching.moment
+
+
+def planned(proposer: LearnedProposer | None, objects: Objects, speed: float, y: float, frames: int = 3) -> Plan:
+    planner = Planner(proposer=proposer)
+    for k in range(frames):
+        ego = EgoState(k * STEP_NS, pose_from_xy_yaw(0.1 * speed * k, y, 0.0), np.array([speed, 0.0]))
+        plan = planner.step(k * STEP_NS, objects, Boxes.empty(), ego, ROUTE, 14.0, street())
+    return plan
+
+
+def test_numpy_says_what_torch_says(weights: Path) -> None:
+    tokens = random_tokens(np.random.default_rng(0))
+    with torch.no_grad():
+        shifts, change, logits, kinds = random_net()(*tensors(tokens))
+    found = ProposerNetwork.from_file(weights).run(tokens)
+    np.testing.assert_allclose(found.shifts, shifts.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.change, change.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.probability, logits.softmax(dim=-1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.kind, kinds.softmax(dim=-1).numpy(), atol=1e-5)
+    assert found.shifts.std() > 0.1  # else anything would be equal
+    assert found.change.std() > 0.1
+
+
+def test_what_is_not_there_does_not_matter(weights: Path) -> None:
+    network, tokens = ProposerNetwork.from_file(weights), random_tokens(np.random.default_rng(1))
+    other = replace(
+        tokens,
+        things=np.where(tokens.thing_known[..., None], tokens.things, 5.0).astype(np.float32),
+        stops=np.where(tokens.stop_known[..., None], tokens.stops, -3.0).astype(np.float32),
+    )
+    np.testing.assert_allclose(network.run(other).shifts, network.run(tokens).shifts, atol=1e-5)
+
+
+def test_ideas_for_a_mirrored_scene_are_mirrored_whatever_the_weights(weights: Path) -> None:
+    network, tokens = ProposerNetwork.from_file(weights), random_tokens(np.random.default_rng(2))
+    ideas, mirrored = network.run(tokens), network.run(tokens.mirrored())
+    partner = list(network.config.partner)
+    np.testing.assert_allclose(mirrored.shifts, -ideas.shifts[:, partner], atol=1e-6)
+    np.testing.assert_allclose(mirrored.change, ideas.change[:, partner], atol=1e-6)
+    np.testing.assert_allclose(mirrored.probability, ideas.probability[:, partner], atol=1e-6)
+    np.testing.assert_allclose(mirrored.kind, ideas.kind[:, partner], atol=1e-6)
+    # Not because all are alike.
+    assert np.abs(ideas.shifts[:, 0] - ideas.shifts[:, 1]).max() > 0.05
+
+
+def test_tokens_of_a_mirrored_street_are_the_mirrored_tokens() -> None:
+    flip = np.array([1.0, -1.0, -1.0, 1.0, -1.0])
+    for seed in range(5):
+        rows, label = random_rows(np.random.default_rng(seed), 8)
+        one = tokens_of(moment_of(objects_of(rows, label), y=0.3, road=street()))
+        other = tokens_of(moment_of(objects_of(rows * flip, label), y=-0.3, road=street(-1.0)))
+        for f in fields(SceneTokens):
+            np.testing.assert_allclose(getattr(other, f.name), getattr(one.mirrored(), f.name), atol=1e-5)
+        assert one.thing_known.any()
+        assert np.abs(one.ego[0][SIGNS["ego"] < 0]).max() > 0.1
+
+
+def test_partners_are_each_others() -> None:
+    for pairs, singles in ((0, 3), (2, 2), (3, 0)):
+        partner = ProposerConfig(pairs=pairs, singles=singles).partner
+        assert [partner[k] for k in partner] == list(range(len(partner)))
+        assert sum(k != p for k, p in enumerate(partner)) == 2 * pairs
+    with pytest.raises(ConfigurationError, match="at least one"):
+        ProposerConfig(pairs=0, singles=0)
+
+
+def test_a_shifted_way_leaves_the_other_smoothly_and_holds_its_last_shift() -> None:
+    base, shifts = Approach(0.4, 0.05, 15.0, 0.0), np.array([0.2, 0.5, 0.9, 1.1, 1.0, 0.8])
+    way = Shifted(base, 24.0, shifts)
+    value, slope, _ = way.offset_at(np.array([0.0]))
+    np.testing.assert_allclose([value[0], slope[0]], [0.4, 0.05], atol=1e-12)
+    at = 24.0 * STATIONS
+    np.testing.assert_allclose(way.offset_at(at)[0] - base.offset_at(at)[0], shifts, atol=1e-12)
+    np.testing.assert_allclose(way.offset_at(np.array([60.0, 500.0]))[0], 0.8, atol=1e-12)
+    spline = CubicSpline(np.r_[0.0, at], np.r_[0.0, shifts], bc_type="clamped")
+    s = np.linspace(1.0, 47.0, 40)
+    for k in range(3):
+        np.testing.assert_allclose(way.offset_at(s)[k] - base.offset_at(s)[k], spline(s, k), atol=1e-12)
+
+
+def test_an_idea_stays_within_the_room_that_there_is() -> None:
+    moment = moment_of(objects_of(np.zeros((0, 5)), np.zeros(0, int)), road=street())
+    low, high = moment.room
+    assert low < 0.0 < high
+    for shifts in (np.full(6, 50.0), np.full(6, -50.0)):
+        idea = idea_of(moment, "far", "", shifts, np.zeros(SECONDS))
+        offset = idea.sideways.offset_at(moment.line.distance)[0]
+        assert low - 0.2 <= offset.min()
+        assert offset.max() <= high + 0.2
+        assert idea.side == ("left" if shifts[0] > 0 else "right")
+
+
+def test_without_a_map_ideas_leave_the_route_nowhere(nonsense: LearnedProposer) -> None:
+    moment = moment_of(objects_of(np.zeros((0, 5)), np.zeros(0, int)))
+    for idea in nonsense.propose(moment):
+        np.testing.assert_allclose(
+            idea.sideways.offset_at(moment.line.distance)[0],
+            moment.ways[0].corridor.approach.offset_at(moment.line.distance)[0], atol=1e-9,
+        )  # fmt: skip
+
+
+@given(seed=st.integers(0, 10_000), most=st.floats(-4.0, 4.0))
+@settings(max_examples=10, deadline=None)
+def test_an_idea_is_never_faster_than_free_driving_and_heeds_the_same_hazards(seed: int, most: float) -> None:
+    rows, label = random_rows(np.random.default_rng(seed), 4)
+    moment = moment_of(objects_of(rows, label), road=street())
+    idea = idea_of(moment, "same way", "", np.zeros(6), np.full(SECONDS, most))
+    way, option = moment.carry_out(idea, len(moment.ways))
+    free_way, free = moment.carry_out(replace(idea, most=np.full_like(idea.most, np.inf)), len(moment.ways))
+    assert (option.profile.distance <= free.profile.distance + 1e-6).all()
+    assert [h.track_id for h in way.hazards] == [h.track_id for h in free_way.hazards]
+    if option.profile.speed[-1] <= 0.0 < free.profile.speed[-1]:
+        assert option.share == 0.0  # a mere stop, whoever proposes it
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_garbage_gives_finite_ideas(seed: int, nonsense: LearnedProposer) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 30))
+    huge = 10.0 ** rng.uniform(-3, 6, (n, 5)) * rng.choice([-1.0, 1.0], (n, 5))
+    label = rng.integers(-1, 11, n)
+    moment = moment_of(objects_of(huge, label), speed=float(rng.uniform(0, 90)), road=street())
+    tokens = tokens_of(moment)
+    assert all(np.isfinite(getattr(tokens, f.name)).all() for f in fields(tokens))
+    ideas = nonsense.propose(moment)
+    assert len({idea.name for idea in ideas}) == 6
+    for idea in ideas:
+        assert np.isfinite(idea.most).all()
+        assert all(np.isfinite(part).all() for part in idea.sideways.offset_at(moment.line.distance))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_nonsense_changes_no_score_for_the_worse(seed: int, nonsense: LearnedProposer) -> None:
+    """The planner's own proposals stay what they are, and what is chosen is no worse by the same scorer."""
+    rng = np.random.default_rng(seed)
+    rows, label = random_rows(rng, 5)
+    objects, speed, y = objects_of(rows, label), float(rng.uniform(0, 14)), float(rng.uniform(-0.5, 0.5))
+    without, with_them = planned(None, objects, speed, y, 1), planned(nonsense, objects, speed, y, 1)
+    assert without.proposals is not None
+    assert with_them.proposals is not None
+    own = len(without.proposals.names)
+    assert with_them.proposals.names[:own] == without.proposals.names
+    assert len(with_them.proposals.names) == own + 6
+    np.testing.assert_allclose(with_them.proposals.terms["collision"][:own], without.proposals.terms["collision"])
+    best = with_them.proposals.score[with_them.proposals.chosen]
+    assert best >= with_them.proposals.score[:own].max() - 1e-12
+    np.testing.assert_array_equal(with_them.proposals.x[:own], without.proposals.x)
+
+
+def test_names_tell_what_the_network_thinks(nonsense: LearnedProposer) -> None:
+    plan = planned(nonsense, objects_of(np.zeros((0, 5)), np.zeros(0, int)), 10.0, 0.0)
+    assert plan.proposals is not None
+    names = [name.split() for name in plan.proposals.names if name.startswith("learned")]
+    assert [int(name[1]) for name in names] == [1, 2, 3, 4, 5, 6]
+    assert {name[2] for name in names} <= {kind.value for kind in KINDS}
+    assert sum(int(name[3].rstrip("%")) for name in names) == pytest.approx(100, abs=4)
+    assert plan.decision.kind in (*KINDS, DecisionKind.EMERGENCY_STOP)
+
+
+def test_settings_open_a_proposer(weights: Path, tmp_path: Path) -> None:
+    assert open_proposer("none") is None
+    assert open_proposer("no_such_name") is None
+    chosen = PlannerSettings().with_parameters({"proposals.learned": str(weights)})
+    plan = Planner(chosen).step(0, Objects.empty(), Boxes.empty(), EgoState(0, np.eye(4), np.array([5.0, 0.0])), ROUTE)
+    assert plan.proposals is not None
+    assert "learned 6" in plan.proposals.names[-1]
+    other = tmp_path / "other.safetensors"
+    other.write_text("nothing")
+    with pytest.raises(ConfigurationError, match="safetensors"):
+        open_proposer(str(other))
+    with pytest.raises(ConfigurationError, match="no such file"):
+        open_proposer(str(tmp_path / "missing.safetensors"))
+
+
+def test_the_rate_is_a_cosine_after_a_warm_up() -> None:
+    rates = [cosine_rate(k, 100, 2.0, 0.1, 10) for k in (0, 9, 10, 55, 100, 500)]
+    np.testing.assert_allclose(rates, [0.2, 2.0, 2.0, 1.1, 0.2, 0.2])
+
+
+def random_samples(rng: np.random.Generator, n: int = 64, tries: int = 3) -> Samples:
+    """Of which the side that is better, and how much to slow down, can be read from the tokens."""
+    tokens = random_tokens(rng, n)
+    shifts = np.repeat(np.tanh(tokens.ego[:, 7, None, None]) * np.minimum(STATIONS, 1.0), tries, axis=1)
+    change = np.repeat(np.tanh(tokens.ego[:, :1, None]) * np.ones(SECONDS), tries, axis=1)
+    weight = rng.dirichlet(np.ones(tries), n)
+    columns = (
+        *(getattr(tokens, f.name) for f in fields(tokens)), rng.uniform(2, 12, n), np.zeros((n, SECONDS)), shifts,
+        change, rng.integers(0, len(KINDS), (n, tries)), weight, np.zeros(n),
+    )  # fmt: skip
+    return Samples(*(c.astype(np.float32) if c.dtype.kind == "f" else c for c in columns))
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def test_training_learns_and_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    samples = random_samples(np.random.default_rng(0))
+    whole = train_round(tmp_path / "whole", samples, QUICK, SMALL, None)
+
+    class Stop(Exception):
+        pass
+
+    def stop_at_25(progress: object) -> None:
+        if progress.step == 25:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_round(tmp_path / "parts", samples, QUICK, SMALL, None, stop_at_25)
+    parts = train_round(tmp_path / "parts", samples, QUICK, SMALL, None)
+    assert parts.read_bytes() == whole.read_bytes()
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    found = losses(tmp_path / "whole")
+    assert found[-1]["distance"] < 0.8 * found[0]["distance"]
+    with pytest.raises(ConfigurationError, match="other learning_rate"):
+        train_round(tmp_path / "whole", samples, replace(QUICK, learning_rate=1e-4), SMALL, None)
+
+
+def test_the_nearest_proposal_learns_and_better_tries_count_more() -> None:
+    shifts = torch.zeros(1, 2, 6)
+    shifts[0, 1] = 1.0
+    shifts.requires_grad_()
+    change, logits, kinds = torch.zeros(1, 2, SECONDS), torch.zeros(1, 2), torch.zeros(1, 2, len(KINDS))
+    tries = {
+        "usual": torch.zeros(1, SECONDS), "speed": torch.tensor([8.0]), "shifts": torch.full((1, 1, 6), 1.3),
+        "change": torch.zeros(1, 1, SECONDS), "kind": torch.zeros(1, 1, dtype=torch.long), "weight": torch.ones(1, 1),
+    }  # fmt: skip
+    loss, parts = objective(shifts, change, logits, kinds, tries, replace(QUICK, others_share=0.0))
+    loss.backward()
+    assert shifts.grad is not None
+    assert shifts.grad[0, 0].abs().max() == 0.0
+    assert (shifts.grad[0, 1] < 0.0).all()
+    np.testing.assert_allclose(float(parts["distance"]), np.sqrt(0.6**2 + 0.1**2) - 0.1, atol=1e-6)
+    np.testing.assert_allclose(float(parts["class"]), np.log(2.0), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_command_trains_a_proposer_in_the_world(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "steps: 4\nbatch_size: 4\ndrives: 1\nrounds: 1\nround_drives: 1\nduration: 7.0\nevery: 1.0\ntries: 1\n"
+    )
+    out = tmp_path / "out"
+    told = CliRunner().invoke(
+        app, ["train", "--config", "proposer", "--out", str(out), "--settings", str(file), "--threads", "1"]
+    )
+    assert told.exit_code == 0, told.output
+    assert open_proposer(str(out / "proposer.safetensors")) is not None
+    assert sorted(p.name for p in (out / "drives").iterdir()) == ["0", "1"]
+
+
+def test_outputs_are_all_named() -> None:
+    assert int(ODD.sum()) == len(STATIONS)
+    assert len(ODD) == OUTPUTS
