@@ -15,6 +15,9 @@ from karp_perception.planning.idm import Idm, IdmSettings, free_acceleration, in
 from karp_perception.planning.reference_line import ReferenceLine
 
 
+_SOON = 0.3  # s over which a falling bound of the speed is looked at
+
+
 @dataclass(frozen=True)
 class MotionLimits(Settings):
     """Horizon and comfort of the planned motion (bounds of nuPlan's comfort metric)."""
@@ -114,6 +117,11 @@ def _followed(
         t = k * dt
         place = min(max(int((x - line_start) / line_step), 0), len(bound) - 1)
         free = free_acceleration(v, bound[place], idm)
+        # Where the bound falls, its own braking begins now: who only kept to it here would brake a step late, always.
+        soon = max(int(_SOON * v / line_step), 1)
+        ahead = bound[min(place + soon, len(bound) - 1)]
+        if ahead < v:
+            free = min(free, max(0.5 * (ahead * ahead - v * v) / (soon * line_step), -idm.deceleration))
         cause, held, least = -1.0, 0.0, free
         for h in range(len(hazards)):
             other = hazards[h, 2]
