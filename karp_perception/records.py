@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from karp_perception.core import Boxes, Objects, Plan, class_name
+from karp_perception.core import Boxes, Objects, Plan, ScoredProposals, class_name
 
 if TYPE_CHECKING:
     from karp_perception.pipeline import Result
 
 _DECIMALS = 4  # 0.1 mm: finer than any sensor, and the last bits of floating point stay out of the files
+_SCORE_DECIMALS = 3
 
 
 def boxes_record(boxes: Boxes, track_id: Sequence[int | None] | None = None) -> list[dict[str, Any]]:
@@ -75,7 +76,12 @@ def result_record(result: Result, frame_index: int, missing: Sequence[str] = ())
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
-    """decision, reason, target_id, distance_m, ttc_s and trajectory [[t, x, y, yaw, speed]]."""
+    """decision, reason, target_id, distance_m, ttc_s and trajectory [[t, x, y, yaw, speed]]; why it was that one.
+
+    `notes` are of the safety layer. `proposals` [{name, score, terms}] are what was chosen from, `terms` by name those
+    that are below 1, first the one that costs most; `chosen` is the index of the one that was taken, null where there
+    were none.
+    """
     decision, way = plan.decision, plan.trajectory
     points = np.stack([way.time, way.x, way.y, way.yaw, way.speed], axis=1)
     return {
@@ -85,7 +91,20 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "distance_m": None if decision.distance_m is None else _number(decision.distance_m),
         "ttc_s": None if decision.ttc_s is None else _number(decision.ttc_s),
         "trajectory": _rounded(points),
+        "notes": list(plan.notes),
+        "proposals": [] if plan.proposals is None else proposals_record(plan.proposals),
+        "chosen": None if plan.proposals is None else plan.proposals.chosen,
     }
+
+
+def proposals_record(proposals: ScoredProposals) -> list[dict[str, Any]]:
+    """One dict a proposal: name, score, and the terms that are below 1, first the one that costs most."""
+    records = []
+    for i, (name, score) in enumerate(zip(proposals.names, proposals.score.tolist(), strict=True)):
+        terms = {term: round(value, _SCORE_DECIMALS) + 0.0 for term, value in proposals.shortcomings(i).items()}
+        below = {term: value for term, value in terms.items() if value < 1.0}
+        records.append({"name": name, "score": round(score, _SCORE_DECIMALS) + 0.0, "terms": below})
+    return records
 
 
 def obstacle_track_ids(objects: Objects, n_obstacles: int) -> list[int | None]:

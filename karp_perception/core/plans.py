@@ -115,6 +115,10 @@ class ScoredProposals:
     def __len__(self) -> int:
         return len(self.names)
 
+    def moments(self, count: int) -> np.ndarray:
+        """Indices of at most `count` (>= 2) of the T moments, evenly spread, the first and the last among them."""
+        return np.unique(np.linspace(0, len(self.time) - 1, min(count, len(self.time))).round().astype(int))
+
     def shortcomings(self, index: int) -> dict[str, float]:
         """The terms of one proposal that are below 1, first the one that costs it most of its score."""
         every = max(sum(self.weights.values()), 1e-9)

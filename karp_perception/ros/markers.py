@@ -1,9 +1,9 @@
 """visualization_msgs/MarkerArray for RViz and Foxglove: boxes, objects with where they were and may go, the plan.
 
 What there can be hundreds of is drawn in a few markers: all boxes of one kind and colour are one list of lines, as are
-all velocities and all predicted paths. Those with a class and those that move stand out: they are filled, and have
-their name above them. Each array begins with a marker that deletes the ones before it, so that nothing stale stays on
-screen.
+all velocities, all predicted paths and all proposals. Those with a class and those that move stand out: they are
+filled, and have their name above them. Each array begins with a marker that deletes the ones before it, so that nothing
+stale stays on screen.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from karp_perception.core import Boxes, DecisionKind, Objects, Plan, class_name
+from karp_perception.core import Boxes, DecisionKind, Objects, Plan, ScoredProposals, class_name
 from karp_perception.ros.cdr import Cdr, header_bytes
 from karp_perception.ros.trails import Trail
+from karp_perception.view.palette import score_color
 
 _ARROW, _LINE_STRIP, _LINE_LIST, _TEXT, _TRIANGLE_LIST = 0, 4, 5, 9, 11  # Marker.type
 _ADD, _DELETE_ALL = 0, 3  # Marker.action
@@ -25,7 +26,7 @@ _LINE_WIDTH, _EDGE_WIDTH, _TEXT_HEIGHT = 0.15, 0.05, 0.7  # m
 _VELOCITY_SECONDS = 1.0  # a velocity is drawn as the way of this time
 _MOVING_SPEED = 0.3  # m/s from which something moves
 
-_PATH_POINTS = 12  # at most, of a predicted path: enough for the eye
+_PATH_POINTS = 12  # at most, of a predicted path or a proposal: enough for the eye
 
 _FILLED, _EDGES = 0.35, 0.8  # alpha of faces and edges
 
@@ -122,8 +123,10 @@ class MarkerDrawing:
         return self
 
     def plan(self, plan: Plan) -> MarkerDrawing:
-        """The planned way in the colour of the decision, and the decision with its reason."""
+        """The planned way in the colour of the decision, the decision with its reason, and what it was chosen from."""
         color, way = (*_BY_DECISION[plan.decision.kind], 1.0), plan.trajectory
+        if plan.proposals is not None:
+            self._proposals(plan.proposals)
         if len(way):
             points = np.column_stack([way.x, way.y, np.full(len(way), _LINE_WIDTH)])
             self._add(_Marker("trajectory", _LINE_STRIP, color, (_LINE_WIDTH, 0.0, 0.0), points=points))
@@ -183,6 +186,16 @@ class MarkerDrawing:
         for position, label, text in zip(above.tolist(), boxes.label.tolist(), texts, strict=True):
             color = (*_BY_LABEL.get(label, _OBSTACLE), 1.0)
             self._add(_Marker(namespace, _TEXT, color, (0.0, 0.0, _TEXT_HEIGHT), tuple(position), text=text))
+
+    def _proposals(self, proposals: ScoredProposals) -> None:
+        """Where `base_link` would go, just above the ground, in the colour of the score; one list of lines for all."""
+        places = np.stack([proposals.x, proposals.y, np.full_like(proposals.x, _EDGE_WIDTH)], axis=-1)
+        places = places[:, proposals.moments(_PATH_POINTS)]
+        points = np.stack([places[:, :-1], places[:, 1:]], axis=2)  # (P, segments, 2, 3)
+        rgb = np.array([score_color(score) for score in proposals.score.tolist()]) / 255
+        colors = np.repeat(np.column_stack([rgb, np.full(len(rgb), _EDGES)]), 2 * points.shape[1], axis=0)
+        scale = (_EDGE_WIDTH, 0.0, 0.0)
+        self._add(_Marker("proposals", _LINE_LIST, scale=scale, points=points.reshape(-1, 3), colors=colors))
 
     def _paths(self, boxes: Boxes, predicted: np.ndarray, probability: np.ndarray) -> None:
         """Paths (N, K, T, 3) with their probabilities (N, K), at the height of the boxes' centres."""

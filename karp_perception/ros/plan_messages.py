@@ -15,6 +15,9 @@ no input (NO_INPUT). Its keys, each left out where it has no value:
 | `ttc_s` | time to collision at the present closing speed |
 | `speed_m_s` | speed that is asked for next |
 | `acceleration_m_s2` | acceleration that is asked for next |
+| `proposal` | name of the proposal that was chosen, such as `lane 100%` |
+| `score` | its score, 0 to 1 |
+| `notes` | what the safety layer found or changed, sentences with ` | ` between them |
 """
 
 from __future__ import annotations
@@ -120,7 +123,7 @@ def trajectory_from_message(message: Message, wheelbase: float) -> Trajectory:
 
 def decision_message(plan: Plan, create: Create) -> Message:
     """diagnostic_msgs/DiagnosticStatus of a decision; the module's text lists the keys."""
-    decision, way = plan.decision, plan.trajectory
+    decision, way, told = plan.decision, plan.trajectory, plan.proposals
     message = create("diagnostic_msgs/msg/DiagnosticStatus")
     set_byte(message, "level", LEVELS[decision.kind])
     message.name, message.message = "planner: decision", decision.reason
@@ -134,6 +137,9 @@ def decision_message(plan: Plan, create: Create) -> Message:
         "ttc_s": decision.ttc_s,
         "speed_m_s": speed if len(way) else None,
         "acceleration_m_s2": acceleration if len(way) else None,
+        "proposal": told.names[told.chosen] if told else None,
+        "score": float(told.score[told.chosen]) if told else None,
+        "notes": " | ".join(plan.notes) or None,
     }
     message.values = key_values({key: value for key, value in values.items() if value is not None}, create)
     return message

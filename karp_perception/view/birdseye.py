@@ -1,4 +1,4 @@
-"""The scene from above: points, obstacles, objects, the planned path and the vehicle, with distances in metres."""
+"""The scene from above: points, obstacles, objects, the plan, what it was chosen from, and the vehicle, in metres."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from karp_perception.core import Boxes, DecisionKind, ObjectClass, Objects, Plan, Vehicle, class_name
-from karp_perception.view import corridor, relevance
+from karp_perception.view import corridor, proposals, relevance
 from karp_perception.view.palette import (
     BACKGROUND,
     DECISION_COLORS,
@@ -70,7 +70,7 @@ class BirdsEye:
             points: (N, 3 or more) lidar points; None writes "no lidar" where they would be.
             obstacles: drawn as thin outlines.
             objects: by class, with id, velocity and predicted paths; the decision's target in red.
-            plan: the path as the strip the vehicle sweeps, in the decision's colour.
+            plan: the path as the strip the vehicle sweeps, in the decision's colour; thin, what it was chosen from.
         """
         image = self._background.copy()
         if points is None:
@@ -83,11 +83,16 @@ class BirdsEye:
         path = corridor.resampled(plan.trajectory) if plan is not None else np.zeros((0, 4))
         if plan is not None:
             self._draw_path(image, path, plan)
+            if plan.proposals is not None:
+                proposals.draw_lines(image, plan.proposals, self.vehicle, self.pixels)
         if objects is not None:
             self._draw_objects(image, objects, path, plan.decision.target_id if plan is not None else None)
         self._draw_ego(image)
         if plan is not None:
             self._draw_gap(image, path, plan)
+            if plan.proposals is not None:
+                corner = (0.3 * self._text, self.size[1] - 0.3 * self._text)  # behind, where least is to be seen
+                proposals.draw_table(image, plan.proposals, corner, max(10, self._text - 2))
         return image
 
     def _rings(self) -> np.ndarray:

@@ -25,13 +25,14 @@ from karp_perception.core import Boxes, CameraFrame, Objects, Plan, SensorFrame,
 from karp_perception.core.geometry import quaternion_from_matrix, quaternion_from_yaw
 from karp_perception.pipeline import Result
 from karp_perception.records import plan_record
-from karp_perception.view.palette import DECISION_COLORS, OBSTACLE, TARGET, Color, class_color
+from karp_perception.view.palette import DECISION_COLORS, OBSTACLE, TARGET, Color, class_color, score_color
 from karp_perception.view.relevance import moving
 
 _BASE, _ODOM = "base_link", "odom"
 _LINE_M = 0.08  # thickness of drawn lines
 _TEXT_M = 0.5  # height of letters
 _NAMED_WITHIN_M = 40.0  # objects further away carry no name
+_PATH_POINTS = 12  # at most, of a proposal: enough for the eye
 _POINT_FIELDS = ("x", "y", "z", "intensity")
 
 
@@ -107,8 +108,18 @@ class DriveLog:
     def _plan(self, plan: Plan) -> None:
         way, color = plan.trajectory, DECISION_COLORS[plan.decision.kind]
         lines = [_line(np.column_stack([way.x, way.y, np.full(len(way), 0.1)]), color)] if len(way) else []
+        self._proposals(plan)
         words = _text(f"{plan.decision.kind.value}: {plan.decision.reason}", np.array([0.0, 0.0, 3.0]), color)
         self._scene("plan", plan.stamp_ns, lines=lines, texts=[words])
+
+    def _proposals(self, plan: Plan) -> None:
+        lines = []
+        if (told := plan.proposals) is not None:
+            shown = told.moments(_PATH_POINTS)
+            ways = np.stack([told.x, told.y, np.full_like(told.x, 0.05)], axis=-1)[:, shown]
+            colors = [score_color(score) for score in told.score.tolist()]
+            lines = [_line(way, color, 0.5 * _LINE_M) for way, color in zip(ways, colors, strict=True)]
+        self._scene("proposals", plan.stamp_ns, lines=lines)
 
     def _camera(self, name: str, camera: CameraFrame) -> None:
         height, width = camera.image.shape[:2]
@@ -169,10 +180,10 @@ def _cubes(boxes: Boxes, colors: list[Color], alpha: float) -> list[fox.CubePrim
     ]
 
 
-def _line(points: np.ndarray, color: Color) -> fox.LinePrimitive:
+def _line(points: np.ndarray, color: Color, thickness: float = _LINE_M) -> fox.LinePrimitive:
     corners = [fox.Point3(x=x, y=y, z=z) for x, y, z in points.tolist()]
     kind = fox.LinePrimitiveLineType.LineStrip
-    return fox.LinePrimitive(type=kind, pose=_ORIGIN, thickness=_LINE_M, points=corners, color=_color(color, 0.9))
+    return fox.LinePrimitive(type=kind, pose=_ORIGIN, thickness=thickness, points=corners, color=_color(color, 0.9))
 
 
 def _text(text: str, position: np.ndarray, color: Color) -> fox.TextPrimitive:

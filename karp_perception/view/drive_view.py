@@ -37,6 +37,7 @@ _NAMED_RANGE = 45.0  # m within which objects are named in the camera images
 _PANEL_SHARE = (0.255, 0.4)  # of the height under the banner, for the speed chart and the status: least and most
 _FLASH_NS = 300_000_000  # an emergency stop changes its red this often
 _MOTION = {MotionSource.ODOMETRY: "from odometry", MotionSource.LIDAR: "from lidar", MotionSource.NONE: "unknown"}
+_SAFETY_LINES = 3  # of what the safety layer says
 _AMBER: Color = (232, 184, 92)
 _QUIET = (DecisionKind.CRUISE, DecisionKind.NO_INPUT)
 
@@ -260,7 +261,7 @@ class DriveView:
         draw_text(tile, text, (width / 2, height / 2 + 0.36 * size), TARGET, size, align="center")
 
     def _draw_status(self, image: np.ndarray, frame: SensorFrame, result: Result, notes: Mapping[str, str]) -> None:
-        """What came in, how long it took, and the notes, in small."""
+        """What came in, how long it took, the notes, and what the safety layer has to say, in small."""
         fill(image, PANEL)
         height, width = image.shape[:2]
         size = self._px(13)
@@ -283,6 +284,9 @@ class DriveView:
         for key, value in notes.items():
             first, *more = wrapped(value, room, size)
             rows += [(key, first, _AMBER), *(("", line, _AMBER) for line in more)]
+        said = result.plan.notes
+        lines = wrapped(said[0], room, size) if len(said) == 1 else list(said[:_SAFETY_LINES])
+        rows += [("" if number else "safety", line, _AMBER) for number, line in enumerate(lines)]
         step = min(1.75 * size, (height - size) / len(rows))
         y = 0.5 * size + 0.5 * step + 0.36 * size
         for key, value, color in rows:

@@ -15,6 +15,9 @@ FAINT: Color = (92, 101, 117)
 EGO: Color = (232, 236, 242)
 OBSTACLE: Color = (104, 114, 132)
 TARGET: Color = (255, 72, 66)
+RULED_OUT: Color = (128, 48, 50)
+POOR: Color = (84, 88, 128)
+GOOD: Color = (166, 255, 214)
 
 CLASS_COLORS: dict[int, Color] = {
     ObjectClass.UNKNOWN: (176, 184, 196),
@@ -49,6 +52,11 @@ def readable_on(color: Color) -> Color:
 def class_color(label: int) -> Color:
     """Colour of a class; that of UNKNOWN for anything else."""
     return CLASS_COLORS.get(int(label), CLASS_COLORS[ObjectClass.UNKNOWN])
+
+
+def score_color(score: float) -> Color:
+    """Colour of a proposal of a score in 0..1: brighter and greener where better, dark red where ruled out (0)."""
+    return RULED_OUT if score <= 0.0 else mixed(POOR, GOOD, score**2)  # most that is not ruled out scores over 0.5
 
 
 def mixed(a: Color, b: Color, share: float) -> Color:
