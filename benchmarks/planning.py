@@ -1,6 +1,6 @@
 """Time of one planning step, by what is around and by how many proposals are judged, on one core.
 
-    python benchmarks/planning.py                     # 50 objects on 6 paths each, 17 proposals, 4 s at 0.1 s
+    python benchmarks/planning.py                     # 50 objects on 6 paths each, 7 proposals, 4 s at 0.1 s
     python benchmarks/planning.py --plot planning.png --json planning.json
 
 The scene is a street: half of the objects drive along it, a quarter cross it, the others stand beside it; each has
@@ -19,16 +19,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from karp_perception.core import Boxes, EgoState, Lane, Objects, Road, Route
+from karp_perception.core import Boxes, EgoState, Lane, ObjectClass, Objects, Road, Route
 from karp_perception.core.blas import use_one_blas_thread
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.planning.proposals import ProposalSettings
+from karp_perception.view.palette import CLASS_COLORS
+from karp_perception.view.plot import Plot, canvas, legend
 
 _STEP_NS = 100_000_000
 _SPEED = 12.0  # m/s
+_SIZE, _PANEL, _LEFT, _TOP = (1160, 480), (480, 290), 66, 70  # px
+_TICKS_MS = (1, 2, 5, 10, 20, 50, 100, 200)
+_LINES = {"p50_ms": CLASS_COLORS[ObjectClass.CAR], "p99_ms": CLASS_COLORS[ObjectClass.TRAFFIC_CONE]}
 
 
 def scene(count: int, paths: int, seed: int = 0) -> tuple[Objects, Boxes]:
@@ -133,12 +139,32 @@ def main() -> None:
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """The medians over objects and over proposals."""
-    import cv2
-
-    from karp_perception.view.plot import Plot
-
-    raise NotImplementedError((cv2, Plot, report, file))
+    """The times over objects and over proposals, both axes logarithmic: a power law is a straight line."""
+    image = canvas(*_SIZE)
+    step = report["step"]
+    for number, (name, rest) in enumerate((("objects", "proposals"), ("proposals", "objects"))):
+        rows, power = report[f"by_{name}"], report[f"exponent_of_{name}"]
+        left = _LEFT + number * (_PANEL[0] + _LEFT)
+        label = f"{name}, of {step['paths']} paths each" if name == "objects" else name
+        other = f"{rows[0][rest]} {rest}"
+        plot = Plot(
+            image, (left, _TOP, left + _PANEL[0], _TOP + _PANEL[1]),
+            (np.log(rows[0][name] / 1.2), np.log(rows[-1][name] * 1.2)), (np.log(_TICKS_MS[0]), np.log(_TICKS_MS[-1])),
+            title=f"A step with {other}: grows as {name} to the power of {power:.2f}", x_label=label,
+            y_label="ms of CPU time",
+        )  # fmt: skip
+        plot.x_ticks({np.log(row[name]): str(row[name]) for row in rows})
+        plot.y_ticks({np.log(ms): str(ms) for ms in _TICKS_MS})
+        at = np.log([row[name] for row in rows])
+        for key, color in _LINES.items():
+            times = np.log(np.clip([row[key] for row in rows], _TICKS_MS[0], _TICKS_MS[-1]))
+            plot.line(at, times, color)
+            for x, y in zip(at, times, strict=True):
+                plot.dot(x, y, color)
+    names = [(f"{key[:3]} (of {step['objects']} objects and {step['proposals']} proposals: {step[key]:.0f} ms)", color)
+             for key, color in _LINES.items()]  # fmt: skip
+    legend(image, names, (_LEFT, _SIZE[1] - 40))
+    cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 if __name__ == "__main__":
