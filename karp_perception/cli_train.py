@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WORLD = "world"
 _PSEUDO = "pseudo:"
-_PREDICTOR, _MANOEUVRES = "predictor", "manoeuvres"
+_PREDICTOR, _MANOEUVRES, _PROPOSER = "predictor", "manoeuvres", "proposer"
 _FITTED_DRIVES = 40  # to which manoeuvres are fitted, unless a number is set: a table needs less than a network
 _SMOOTHING = 0.98  # of the loss that is shown
 
@@ -28,7 +28,7 @@ def train(
         str,
         typer.Option(
             help="nano, tiny, or a JSON file with the fields of ModelConfig; predictor: of paths of tracked objects; "
-            "manoeuvres: the table beside it."
+            "manoeuvres: the table beside it; proposer: of what the planner could do."
         ),
     ] = "nano",
     out: Annotated[Optional[Path], typer.Option(help="Folder; runs/train/CONFIG by default.")] = None,  # noqa: UP045
@@ -64,10 +64,14 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    if config in (_PREDICTOR, _MANOEUVRES):
+    if config in (_PREDICTOR, _MANOEUVRES, _PROPOSER):
         given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
         rest = {"--data": data, "--init": init, "--freeze": freeze, "--workers": workers}
-        _train_prediction(config, out, settings, given, [name for name, value in rest.items() if value is not None])
+        unused = [name for name, value in rest.items() if value is not None]
+        if unused:
+            raise ConfigurationError(f"--config {config}: it learns from the world, without {', '.join(unused)}")
+        learn = _train_proposer if config == _PROPOSER else _train_prediction
+        learn(config, out or Path("runs") / "train" / config, settings, given)
         return
     chosen = TrainSettings() if settings is None else TrainSettings.from_yaml(settings)
     given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "workers": workers}
@@ -89,20 +93,29 @@ def train(
         print(f"written: {weights}; `karp evaluate world --model {weights}` says how good it is")
 
 
-def _train_prediction(
-    config: str, out: Path | None, settings: Path | None, given: dict[str, Any], unused: list[str]
-) -> None:
+def _train_proposer(config: str, out: Path, settings: Path | None, given: dict[str, Any]) -> None:
+    """A proposer, from drives of the planner through the world."""
+    from karp_perception.core.blas import use_one_blas_thread
+    from karp_perception.planning.learned.training.settings import ProposerTrainSettings
+    from karp_perception.planning.learned.training.trainer import train as run
+
+    use_one_blas_thread()
+    chosen = ProposerTrainSettings() if settings is None else ProposerTrainSettings.from_yaml(settings)
+    chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
+    with _TrainingBar(False) as bar:
+        weights = run(out, chosen, progress=lambda p: bar.update(p.step, p.steps, p.loss), making=bar.making)
+    print(f"written: {weights}; as planner.proposals.learned in a file for `karp drive --config` it drives")
+
+
+def _train_prediction(config: str, out: Path, settings: Path | None, given: dict[str, Any]) -> None:
     """A predictor, or the table of manoeuvres; both learn from drives through the world."""
     from karp_perception.prediction.training.manoeuvre_fit import fit_to_world, write_manoeuvres
     from karp_perception.prediction.training.settings import PredictorTrainSettings
     from karp_perception.prediction.training.trainer import train as run
 
-    if unused:
-        raise ConfigurationError(f"--config {config}: it learns from the world, without {', '.join(unused)}")
     usual = PredictorTrainSettings(drives=_FITTED_DRIVES) if config == _MANOEUVRES else PredictorTrainSettings()
     chosen = usual if settings is None else PredictorTrainSettings.from_yaml(settings)
     chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
-    out = out or Path("runs") / "train" / config
     with _TrainingBar(False) as bar:
         if config == _MANOEUVRES:
             table = fit_to_world(chosen.drives, chosen.seed, bar.making)

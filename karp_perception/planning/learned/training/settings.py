@@ -18,9 +18,9 @@ class ProposerTrainSettings(SmallRunSettings):
     average: float = setting(
         0.995, "decay of the moving average of the weights, which is what is kept", low=0.0, high=1.0
     )
-    drives: int = setting(48, "drives that the planner makes alone, to learn from", low=1, high=1_000_000)
+    drives: int = setting(24, "drives that the planner makes alone, to learn from", low=1, high=1_000_000)
     rounds: int = setting(2, "rounds of new drives with the proposals of the last one", low=0, high=100)
-    round_drives: int = setting(12, "drives of such a round", low=1, high=1_000_000)
+    round_drives: int = setting(8, "drives of such a round", low=1, high=1_000_000)
     round_share: float = setting(0.3, "of the steps and of the rate, in such a round", low=0.0, high=1.0)
     duration: float = setting(18.0, "of a drive", unit="s", low=6.0, high=1000.0)
     every: float = setting(0.4, "between two moments of a drive", unit="s", low=0.1, high=100.0)
