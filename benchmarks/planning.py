@@ -33,7 +33,7 @@ from karp_perception.view.plot import Plot, canvas, legend
 _STEP_NS = 100_000_000
 _SPEED = 12.0  # m/s
 _SIZE, _PANEL, _LEFT, _TOP = (1160, 480), (480, 290), 66, 70  # px
-_TICKS_MS = (1, 2, 5, 10, 20, 50, 100, 200)
+_TICKS_MS = (1, 2, 5, 10, 20, 50)
 _LINES = {"p50_ms": CLASS_COLORS[ObjectClass.CAR], "p99_ms": CLASS_COLORS[ObjectClass.TRAFFIC_CONE]}
 
 
@@ -150,7 +150,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
         plot = Plot(
             image, (left, _TOP, left + _PANEL[0], _TOP + _PANEL[1]),
             (np.log(rows[0][name] / 1.2), np.log(rows[-1][name] * 1.2)), (np.log(_TICKS_MS[0]), np.log(_TICKS_MS[-1])),
-            title=f"A step with {other}: grows as {name} to the power of {power:.2f}", x_label=label,
+            title=f"{other}: grows as {name} to the {power:.2f}", x_label=label,
             y_label="ms of CPU time",
         )  # fmt: skip
         plot.x_ticks({np.log(row[name]): str(row[name]) for row in rows})

@@ -58,8 +58,12 @@ def test_frames_have_the_fields_that_scripts_rely_on(run: tuple[Path, dict]) -> 
         assert all(box | {"id"} <= set(entry) for entry in frame["objects"])
         plan = frame["plan"]
         assert plan["decision"] in DECISIONS
-        assert set(plan) == {"decision", "reason", "target_id", "distance_m", "ttc_s", "trajectory"}
+        why = {"notes", "proposals", "chosen"}
+        assert set(plan) == {"decision", "reason", "target_id", "distance_m", "ttc_s", "trajectory"} | why
         assert all(len(point) == 5 for point in plan["trajectory"])
+        chosen = plan["proposals"][plan["chosen"]]
+        assert chosen["score"] == max(proposal["score"] for proposal in plan["proposals"])
+        assert all(0 <= value < 1 for proposal in plan["proposals"] for value in proposal["terms"].values())
         assert frame["latency_ms"]["total"] > 0
     tracked = {entry["id"] for entry in frames[-1]["objects"]}
     followed = {entry["id"] for entry in frames[-1]["obstacles"]} - {None}
@@ -94,7 +98,7 @@ def test_foxglove_can_read_the_log(run: tuple[Path, dict]) -> None:
     assert summary is not None
     counts = {c.topic: summary.statistics.channel_message_counts[i] for i, c in summary.channels.items()}
     schemas = {c.topic: summary.schemas[c.schema_id].name for c in summary.channels.values()}
-    assert counts["/lidar/points"] == counts["/scene/objects"] == counts["/plan"] == 15
+    assert counts["/lidar/points"] == counts["/scene/objects"] == counts["/scene/proposals"] == counts["/plan"] == 15
     assert schemas["/scene/objects"] == "foxglove.SceneUpdate"
     assert schemas["/camera/front/image"] == "foxglove.CompressedImage"
     assert schemas["/tf"] == "foxglove.FrameTransforms"

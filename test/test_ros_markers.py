@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
-from karp_perception.core import Boxes, Decision, DecisionKind, EgoState, Objects, Plan, Trajectory
+from karp_perception.core import Boxes, Decision, DecisionKind, EgoState, Objects, Plan, ScoredProposals, Trajectory
 from karp_perception.core.geometry import pose_from_xy_yaw
 from karp_perception.ros.markers import MarkerDrawing
 from karp_perception.ros.trails import SECONDS, Trails
 from karp_perception.sensing.message_types import typestore
+from karp_perception.view.palette import score_color
 
 LINE_LIST, TEXT, TRIANGLES, DELETE_ALL = 5, 9, 11, 3
 SIZE = np.array([4.0, 1.8, 1.5])
@@ -92,6 +94,24 @@ def test_nothing_is_a_deletion_alone_and_a_plan_says_why() -> None:
     assert [marker.action for marker in drawn(drawing)] == [DELETE_ALL]
     plan = Plan(5, Trajectory.empty(), Decision(DecisionKind.STOP, "STOP for car 7"))
     assert drawn(drawing.plan(plan))[-1].text == "STOP: STOP for car 7"
+
+
+def test_proposals_are_one_list_of_lines_in_the_colours_of_their_scores() -> None:
+    time = 0.1 * np.arange(41)
+    x, y = np.tile(8.0 * time, (3, 1)), np.array([[0.0], [3.0], [-3.0]]) * np.linspace(0, 1, 41)
+    score, names = np.array([0.9, 0.6, 0.0]), ("lane 100%", "left 100%", "right 100%")
+    proposals = ScoredProposals(names, ("lane", "left", "right"), time, x, y, 0 * x, 8 + 0 * x, score, {}, {}, 0)
+    plan = Plan(5, Trajectory.empty(), Decision(DecisionKind.CRUISE, "CRUISE"), (), proposals)
+    (lines,) = [marker for marker in drawn(MarkerDrawing(5, "base_link").plan(plan)) if marker.ns == "proposals"]
+    assert lines.type == LINE_LIST
+    segments = points(lines).reshape(3, -1, 2, 3)
+    np.testing.assert_allclose(segments[:, 1:, 0], segments[:, :-1, 1])  # each begins where the last one ends
+    np.testing.assert_allclose(segments[:, 0, 0, :2], 0.0)
+    np.testing.assert_allclose(segments[:, -1, 1, :2], [[32, 0], [32, 3], [32, -3]])
+    np.testing.assert_allclose(segments[1, ..., 1], -segments[2, ..., 1])
+    colors = np.array([(c.r, c.g, c.b) for c in lines.colors]).reshape(3, -1, 3)
+    np.testing.assert_allclose(colors, np.repeat([[score_color(s)] for s in score], colors.shape[1], axis=1) / 255.0)
+    assert not [m for m in drawn(MarkerDrawing(5, "base_link").plan(replace(plan, proposals=None))) if "prop" in m.ns]
 
 
 def seen_from(pose: np.ndarray, places: np.ndarray, labels: list[int]) -> Objects:

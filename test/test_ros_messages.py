@@ -21,6 +21,7 @@ from karp_perception.core import (
     Objects,
     Plan,
     Route,
+    ScoredProposals,
     Trajectory,
 )
 from karp_perception.core.geometry import pose_from_xy_yaw, transform_points
@@ -284,6 +285,19 @@ def test_a_decision_leaves_out_what_it_does_not_know() -> None:
     status = messages.decision_message(plan, default_message)
     assert {item.key for item in status.values} == {"stamp_ns", "decision", "reason"}
     assert messages.decision_from_status(status) == (5, plan.decision)
+
+
+def test_a_decision_tells_what_was_chosen_and_what_the_safety_layer_said() -> None:
+    still, score = np.zeros((2, 3)), np.array([0.25, 0.1])
+    names, ways = ("lane 100%", "lane stop"), ("lane", "lane")
+    proposals = ScoredProposals(names, ways, np.arange(3.0), still, still, still, still, score, {}, {}, 0)
+    plan = replace(a_plan(), notes=("limits: too fast; too sharp", "RSS: 3 m"), proposals=proposals)
+    status = through_rosbags(messages.decision_message(plan, default_message), "diagnostic_msgs/msg/DiagnosticStatus")
+    values = {item.key: item.value for item in status.values}
+    assert values["proposal"] == "lane 100%"
+    assert float(values["score"]) == 0.25
+    assert values["notes"].split(" | ") == list(plan.notes)
+    assert messages.decision_from_status(status) == (plan.stamp_ns, plan.decision)
 
 
 def test_trajectories_come_back_within_float32() -> None:
