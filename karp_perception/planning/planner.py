@@ -101,6 +101,10 @@ class Planner:
 
     Remembers the last plan for continuity: hazards and emergencies are confirmed over frames, and decisions become
     calmer only when several frames agree. `reset` forgets it, and so does any jump in time.
+
+    Args:
+        settings: how it is to be driven. vehicle: what is driven.
+        proposer: whose ideas join its own proposals; None for that of the settings.
     """
 
     def __init__(
