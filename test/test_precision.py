@@ -262,8 +262,7 @@ def test_a_check_that_fails_leaves_f32_and_says_why_in_one_line(
     detector = start(weights, cache)
     assert (detector.info["precision"], detector.info["parity"]["passed"]) == ("f32", True)
     assert opened == ["bf16", "f32"]
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     assert "does without bf16: openvino is refused: bf16 against the reference in" in caplog.text
     assert "center_m" in caplog.text
     opened.clear()

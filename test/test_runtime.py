@@ -130,6 +130,10 @@ def test_graphs_have_static_shapes(artefacts: Artefacts) -> None:
         assert all(d.dim_value > 0 for o in model.graph.output for d in o.type.tensor_type.shape.dim)
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def flip_a_byte(entry: Path) -> None:
     file = entry / "network.onnx"
     content = bytearray(file.read_bytes())
@@ -168,10 +172,10 @@ def test_damaged_cache_is_made_again_with_one_line(
     with caplog.at_level(logging.WARNING):
         again = Artefacts(find_model(str(weights)), tmp_path)
         assert {name: (again.network.onnx().parent / name).read_bytes() for name in FILES} == whole
-        assert len(caplog.records) == 1
+        assert len(warnings(caplog)) == 1
         assert "made again" in caplog.text
         assert Artefacts(find_model(str(weights)), tmp_path).network.onnx().read_bytes() == whole["network.onnx"]
-        assert len(caplog.records) == 1
+        assert len(warnings(caplog)) == 1
     assert [path.name for path in tmp_path.iterdir()] == [again.key]
 
 
