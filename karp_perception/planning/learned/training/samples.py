@@ -20,6 +20,7 @@ from karp_perception.records import atomic_file
 _MADE_FROM = (
     "seed", "duration", "every", "horizon", "kept", "temperature", "tries", "shift_noise", "change_noise",
 )  # fmt: skip
+_MADE_LATER_FROM = (*_MADE_FROM, "own_share")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def drive_samples(number: int, proposer: LearnedProposer | None, settings: Propo
     """The samples of the drive of that number, with a proposer's ideas or without; None where nothing came of it.
 
     Every moment is scored with the paths that everybody took in this drive; nothing is tried so late that less than
-    half of what it leads to is known.
+    half of what it leads to is known. With a proposer the planner's own score counts too: only what it lets through is
+    driven.
     """
     pipeline = PipelineSettings()
     planner, vehicle, steps = pipeline.planner, pipeline.vehicle, round(settings.horizon / pipeline.planner.limits.step)
@@ -94,7 +96,8 @@ def drive_samples(number: int, proposer: LearnedProposer | None, settings: Propo
         if proposer is not None:
             ideas = proposer.network.run(tokens)
             what += perturbed(ideas, moment, settings.tries, settings.shift_noise, settings.change_noise, rng)
-        every = tried(moment, what, things, planner, vehicle, settings.horizon)
+        share = 0.0 if proposer is None else settings.own_share
+        every = tried(moment, what, things, planner, vehicle, settings.horizon, share)
         if every.score.max() > 0.0:
             found.append(_sample(moment.speed, tokens, usual(moment), every, len(moment.options), settings))
     return Samples.concatenate(found) if found else None
@@ -128,8 +131,10 @@ def round_samples(
 
 def made_from(settings: ProposerTrainSettings, proposer: LearnedProposer | None) -> str:
     """What samples depend on, as text."""
-    told = [f"{name} {getattr(settings, name)}" for name in _MADE_FROM]
-    return ", ".join([*told, f"proposer {proposer.network.digest if proposer else 'none'}"])
+    if proposer is None:
+        return ", ".join([*(f"{name} {getattr(settings, name)}" for name in _MADE_FROM), "proposer none"])
+    told = [f"{name} {getattr(settings, name)}" for name in _MADE_LATER_FROM]
+    return ", ".join([*told, f"proposer {proposer.network.digest}"])
 
 
 def _sample(

@@ -81,25 +81,35 @@ def tried(
     settings: PlannerSettings,
     vehicle: Vehicle,
     horizon: float,
+    own_share: float = 0.0,
 ) -> Tries:
     """Simulates and scores what the planner proposed at a moment, and more.
 
     Args:
         what: shifts and accelerations, see `proposer.idea_of`.
         things: on the paths that they really took, for `horizon` s.
+        own_share: of the score that is the planner's own, by foreseen paths and as far as it looks.
     """
     ways, options = list(moment.ways), list(moment.options)
     for number, (shifts, acceleration) in enumerate(what):
         way, option = moment.carry_out(idea_of(moment, f"try {number}", "", shifts, acceleration), len(ways))
         ways.append(way)
         options.append(option)
-    motions = motions_of(
-        options, ways, moment.line, moment.speed, moment.acceleration, moment.ego, horizon, settings.limits.step,
-        vehicle,
-    )  # fmt: skip
-    scores = score(
-        options, motions, things, vehicle, moment.limit, moment.raster, moment.ego.T_odom_base, None, settings.scoring
-    )
+
+    def scored(what_moves: Things, until: float) -> np.ndarray:
+        motions = motions_of(
+            options, ways, moment.line, moment.speed, moment.acceleration, moment.ego, until, settings.limits.step,
+            vehicle,
+        )  # fmt: skip
+        T = moment.ego.T_odom_base
+        found = score(options, motions, what_moves, vehicle, moment.limit, moment.raster, T, None, settings.scoring)
+        return found.total
+
+    total = scored(things, horizon)
+    if own_share > 0.0:
+        own = settings.scoring.horizon
+        foreseen = moment.around.things(frozenset(), round(own / settings.limits.step))
+        total = (1.0 - own_share) * total + own_share * scored(foreseen, own)
     stations, usually = span_at(moment.speed) * STATIONS, usual(moment)
     offsets = np.array([ways[option.way].corridor.approach.offset_at(stations)[0] for option in options])
     change = np.array([by_second(option) for option in options]) - usually
@@ -108,7 +118,7 @@ def tried(
         np.clip(offsets - offsets[0], -0.99 * MOST_SHIFT, 0.99 * MOST_SHIFT),
         np.clip(change, -0.99 * MOST_CHANGE, 0.99 * MOST_CHANGE),
         np.array([KINDS.index(kind) for kind in kinds]),
-        scores.total,
+        total,
     )
 
 
