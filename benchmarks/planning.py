@@ -33,7 +33,7 @@ from karp_perception.view.plot import Plot, canvas, legend
 _STEP_NS = 100_000_000
 _SPEED = 12.0  # m/s
 _SIZE, _PANEL, _LEFT, _TOP = (1160, 480), (480, 290), 66, 70  # px
-_TICKS_MS = (1, 2, 5, 10, 20, 50)
+_TICKS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _LINES = {"p50_ms": CLASS_COLORS[ObjectClass.CAR], "p99_ms": CLASS_COLORS[ObjectClass.TRAFFIC_CONE]}
 
 
@@ -142,6 +142,8 @@ def draw(report: dict[str, Any], file: Path) -> None:
     """The times over objects and over proposals, both axes logarithmic: a power law is a straight line."""
     image = canvas(*_SIZE)
     step = report["step"]
+    slowest = max(row["p99_ms"] for row in report["by_objects"] + report["by_proposals"])
+    ticks = [ms for k, ms in enumerate(_TICKS_MS) if k == 0 or _TICKS_MS[k - 1] < slowest]
     for number, (name, rest) in enumerate((("objects", "proposals"), ("proposals", "objects"))):
         rows, power = report[f"by_{name}"], report[f"exponent_of_{name}"]
         left = _LEFT + number * (_PANEL[0] + _LEFT)
@@ -149,15 +151,15 @@ def draw(report: dict[str, Any], file: Path) -> None:
         other = f"{rows[0][rest]} {rest}"
         plot = Plot(
             image, (left, _TOP, left + _PANEL[0], _TOP + _PANEL[1]),
-            (np.log(rows[0][name] / 1.2), np.log(rows[-1][name] * 1.2)), (np.log(_TICKS_MS[0]), np.log(_TICKS_MS[-1])),
+            (np.log(rows[0][name] / 1.2), np.log(rows[-1][name] * 1.2)), (np.log(ticks[0]), np.log(ticks[-1])),
             title=f"{other}: grows as {name} to the {power:.2f}", x_label=label,
             y_label="ms of CPU time",
         )  # fmt: skip
         plot.x_ticks({np.log(row[name]): str(row[name]) for row in rows})
-        plot.y_ticks({np.log(ms): str(ms) for ms in _TICKS_MS})
+        plot.y_ticks({np.log(ms): str(ms) for ms in ticks})
         at = np.log([row[name] for row in rows])
         for key, color in _LINES.items():
-            times = np.log(np.clip([row[key] for row in rows], _TICKS_MS[0], _TICKS_MS[-1]))
+            times = np.log(np.clip([row[key] for row in rows], ticks[0], ticks[-1]))
             plot.line(at, times, color)
             for x, y in zip(at, times, strict=True):
                 plot.dot(x, y, color)
