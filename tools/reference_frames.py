@@ -1,7 +1,7 @@
 """Make `models/reference_frames.npz` anew: `.venv/bin/python tools/reference_frames.py`.
 
 Needed only where the world or the sensors have changed so much that the old frames no longer look like it. What was
-made from them has to follow: `karp export --model nano --references models/nano`.
+made from them has to follow: `karp export --model nano --out DIR`, and its references.npz belongs into models/nano.
 """
 
 from __future__ import annotations
