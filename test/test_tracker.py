@@ -13,6 +13,7 @@ from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw
 from karp_perception.tracking.tracker import Tracker, TrackerSettings
 
 CAR, PEDESTRIAN, CONE = int(ObjectClass.CAR), int(ObjectClass.PEDESTRIAN), int(ObjectClass.TRAFFIC_CONE)
+BICYCLE = int(ObjectClass.BICYCLE)
 STEP_NS = 100_000_000
 
 
@@ -205,7 +206,7 @@ def test_cones_never_move_and_measured_velocities_are_used() -> None:
         cone = detections([(*(np.array([10, 0]) + rng.normal(0, 0.3, 2)), 0)], label=CONE)
         objects = step(tracker, k, cone)
         assert np.linalg.norm(objects.boxes.velocity) < 0.3
-    tracker = Tracker()
+    tracker = Tracker(TrackerSettings(detection_speeds=True))
     known = Boxes(np.array([[10, 0, 0.8]]), np.array([[0.6, 0.6, 1.7]]), np.zeros(1), np.array([[0.0, 1.4]]),
                   np.array([PEDESTRIAN]), np.array([0.9]), np.full((1, 9), 0.01))  # fmt: skip
     objects = step(tracker, 0, known)
@@ -314,3 +315,46 @@ def test_a_car_in_a_roundabout_keeps_its_id_and_its_speed_and_never_turns_round(
 def test_boxes_in_another_frame_are_refused() -> None:
     with pytest.raises(InvalidInput, match="base_link"):
         Tracker().step(0, Boxes.empty("map"), Boxes.empty(), ego_at(0))
+
+
+def test_one_person_who_is_detected_twice_is_one_object_and_two_who_walk_abreast_are_two() -> None:
+    rng = np.random.default_rng(5)
+    for apart, count in ((0.1, 1), (0.8, 2)):
+        tracker, ids = Tracker(), set()
+        for k in range(20):
+            noise = rng.normal(0, 0.05, (2, 2))
+            rows = [(12 + noise[0, 0], 0.12 * k + noise[0, 1], 0.0), (12 + noise[1, 0], 0.12 * k + apart, 0.0)]
+            seen = Boxes.concatenate([
+                detections(rows[:1], PEDESTRIAN), detections(rows[1:], PEDESTRIAN if count > 1 else BICYCLE, 0.6)
+            ])  # fmt: skip
+            objects = step(tracker, k, seen)
+            if k >= 2:
+                assert len(objects.boxes) == count
+                ids |= set(objects.track_id.tolist())
+        assert len(ids) == count
+
+
+def test_two_tracks_that_come_to_lie_on_each_other_are_merged_into_the_older_one() -> None:
+    tracker = Tracker()
+    for k in range(10):
+        step(tracker, k, detections([(20, 0, 0), (20, 3.0, 0)]))
+    for k in range(10, 40):  # the second was the first seen askew: its box slides onto it and then is seen no more
+        objects = step(tracker, k, detections([(20, 0, 0), (20, max(3.0 - 0.15 * (k - 10), 0.6), 0)]))
+    assert objects.track_id.tolist() == [1]
+
+
+@pytest.mark.parametrize("label", [PEDESTRIAN, BICYCLE])
+def test_somebody_on_foot_who_walks_across_has_that_velocity_whatever_the_detector_says(label: int) -> None:
+    """A detector of single sweeps takes walkers for cyclists along the road that stand."""
+    tracker, rng, speed = Tracker(), np.random.default_rng(6), 1.4
+    for k in range(15):
+        y = -4 + 0.1 * speed * k
+        seen = detections([(25 + rng.normal(0, 0.1), y + rng.normal(0, 0.1), 0.0)], label, 0.5)
+        told = np.array([[1.0] * 2 + [0.04] * 5 + [4.0, 0.04]])
+        told[:, :2] = 0.02
+        seen = replace(seen, size=np.array([[1.3, 0.6, 1.7]]), velocity=np.zeros((1, 2)), variance=told)
+        part = obstacles([(25, y, 0.5, 0.5, 0.0)])
+        objects = step(tracker, k, seen if k % 3 else Boxes.empty(), part)
+    person = int(np.argmax(objects.boxes.label >= 0))
+    assert objects.age[person] > 1.0
+    assert objects.boxes.velocity[person] == pytest.approx((0, speed), abs=0.35)

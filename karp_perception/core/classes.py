@@ -29,6 +29,9 @@ VEHICLES = frozenset({0, 1, 2, 3, 4})
 
 TWO_WHEELERS = frozenset({6, 7})
 
+KIND: tuple[int, ...] = (0, 0, 0, 0, 0, 1, 1, 1, 2, 3)
+"""By label; classes of one kind are easily taken for each other: vehicles, people on foot or on two wheels."""
+
 # Names used elsewhere -> our class. KITTI: the object and tracking label files. nuScenes: full category names.
 # COCO: what 2D detectors say. Others: what public labelling tools write.
 _ALIASES: dict[str, ObjectClass] = {

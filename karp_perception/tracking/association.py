@@ -15,12 +15,16 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from karp_perception.core import Boxes
+from karp_perception.core import Boxes, ObjectClass
+from karp_perception.core.classes import KIND
 
 if TYPE_CHECKING:
     from karp_perception.tracking.motion import Motion
     from karp_perception.tracking.tracker_settings import TrackerSettings
 
+_KIND = np.array([*KIND, -1])  # by label, UNKNOWN last
+_PERSON = 1.2
+"""Nobody is wider, m."""
 _FEW = 150
 """Up to so many pairs one matrix is faster than groups."""
 _GAP = 1.0
@@ -105,6 +109,9 @@ def visible_pairs(
     least = np.maximum(np.minimum(high, low), np.minimum(np.maximum(high, low), 0.0))
     moved = np.where(sees_high | (beside & own_high & ~own_low), high, low)
     moved = np.where(beside & (own_high == own_low), least, moved)
+    # Of a person all that faces the sensor is seen at once, if it is no more than a person: its middle counts.
+    person = (_KIND[tracks.label[track]] == KIND[ObjectClass.PEDESTRIAN])[:, None] & (extent < _PERSON)
+    moved = np.where(person & beside & own_high & own_low, apart, moved)
     known = np.where(sees_high, own_high, np.where(sees_low, own_low, own_high | own_low))
     spread = np.where(beside, deviation[1], deviation[0])
     spread = np.where(known, spread, spread + deviation[2] * (extent + _GAP))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass
+from karp_perception.core.classes import KIND
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.tracking import association
 from karp_perception.tracking.association import Pairs
@@ -20,6 +21,7 @@ from karp_perception.tracking.tracks import Tracks
 from karp_perception.tracking.visibility import near_pairs
 
 _SMALLEST_VARIANCE = 1e-4
+_KIND = np.array([*KIND, -1])  # by label, UNKNOWN last
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def join_detections(
     expected = tracks.boxes()
     pairs, likelihood = _paired(tracks, expected, boxes, noise, reach, sensor, settings)
     rows, box = pairs.track, pairs.box
-    label = expected.label
+    label, speed = expected.label, np.hypot(*expected.velocity.T)
     tracks.motion.update(rows, pairs.position, pairs.noise, settings.motion.evidence)
     fresh = ~tracks.whole[rows]  # so far only parts were known: the whole box replaces them, which is no motion
     if fresh.any():
@@ -87,6 +89,8 @@ def join_detections(
     join_velocity(tracks, rows, boxes.velocity[box], noise.velocity[box], settings)
     _join_heading(tracks, rows, boxes.yaw[box], noise.yaw[box])
     rolls = tracks.turns(label[rows]) & ~fresh
+    # A person who walks is easily taken for a cyclist, and walks to the side as well.
+    rolls &= (_KIND[label[rows]] != KIND[ObjectClass.PEDESTRIAN]) | (speed[rows] > settings.walking_speed)
     tracks.motion.update_heading(rows[rolls], boxes.yaw[box[rolls]], noise.yaw[box[rolls]], settings.motion.sideways)
     _join_size(tracks, rows, boxes.size[box])
     tracks.join_height(rows, boxes.center[box, 2], noise.height[box])
@@ -101,8 +105,10 @@ def join_detections(
 def join_velocity(
     tracks: Tracks, rows: np.ndarray, velocity: np.ndarray, variance: np.ndarray, settings: TrackerSettings
 ) -> None:
-    """Takes in the velocities (M, 2) that a detector tells of the tracks `rows`; NaN where it tells none."""
-    known = np.isfinite(velocity).all(axis=1)
+    """Takes in the velocities (M, 2) that a detector tells of the tracks `rows`, where they are to be believed; NaN
+    where it tells none.
+    """
+    known = np.isfinite(velocity).all(axis=1) & settings.detection_speeds
     if known.any():
         noise = variance[known, :, None] * np.eye(2)
         tracks.motion.update_velocity(rows[known], velocity[known], noise, settings.motion.evidence)
@@ -128,11 +134,14 @@ def _paired(
         pairs = pairs.joined(by_face)
     track, box = pairs.track, pairs.box
     slack = np.where(tracks.whole[track], settings.gate_deviation**2, 0.0)[:, None, None] * np.eye(2)
-    other = (expected.label[track] != boxes.label[box]) & (expected.label[track] != ObjectClass.UNKNOWN)
+    label = expected.label[track]
+    other = (label != boxes.label[box]) & (label != ObjectClass.UNKNOWN)
+    kindred = _KIND[label] == _KIND[boxes.label[box]]
     cost, likelihood = association.cost(tracks.motion, pairs, slack, expected, settings)
     long = 1 - np.minimum(*expected.size[:, :2].T) / np.maximum(*expected.size[:, :2].T)
     across = tracks.whole[track] * long[track] * np.square(np.sin(boxes.yaw[box] - expected.yaw[track]))
-    cost = cost + settings.class_weight * other + settings.yaw_weight * across
+    cost = cost + np.where(kindred, settings.kindred_weight, settings.class_weight) * other
+    cost = cost + settings.yaw_weight * across
     weak = boxes.score[box] < settings.confident
     miss = -np.log(settings.birth_density)
     if not weak.any():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from karp_perception.core import Boxes, EgoState, Objects
+from karp_perception.core import Boxes, EgoState, ObjectClass, Objects
 from karp_perception.core.errors import InvalidInput
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw, wrap_angle, yaw_of
 from karp_perception.core.validation import as_stamp
@@ -19,12 +19,14 @@ from karp_perception.tracking.motion import Motion
 from karp_perception.tracking.obstacle_join import join_obstacles
 from karp_perception.tracking.tracker_settings import TrackerSettings
 from karp_perception.tracking.tracks import Tracks
+from karp_perception.tracking.twins import twins
 from karp_perception.tracking.visibility import Skyline
 
 __all__ = ["Tracker", "TrackerSettings"]
 
 _log = logging.getLogger(__name__)
 _BORN_HEIGHT_VARIANCE = 0.04  # m²
+_CARRIED_ON = 0.3  # s unseen, after which a track may be where nothing is
 _SLACK = 0.5  # m, by which the place of anything may be off
 _AT = np.array([0, 1, 4, 5])  # of x, y, vx, vy in Objects.covariance
 
@@ -82,10 +84,12 @@ class Tracker:
         self._predict(dt)
         # Rows in an order of their own, so that the order they came in cannot matter.
         order, part_order = _own_order(detections), _own_order(obstacles)
+        order = order[~self._answered_twice(detections[order])]
         whole = detections[order].transformed(ego.T_odom_base, "odom") if len(order) else Boxes.empty("odom")
         parts = obstacles[part_order].transformed(ego.T_odom_base, "odom") if len(part_order) else Boxes.empty("odom")
         sensor = ego.T_odom_base[:2, 3]
         detected = self._join_detections(whole, sensor, dt)
+        detected = detected[self._merge()]
         seen, obstacle = self._join_obstacles(parts, detected, sensor)
         self._ego, self._stamp_ns = ego, stamp_ns
         self._tracks.settle(self.settings.settled_age, self.settings.settled_moving)
@@ -174,6 +178,26 @@ class Tracker:
             told_once = detection_noise(born, np.inf, self.settings).velocity
             join_velocity(self._tracks, np.arange(len(tracks), len(updated)), born.velocity, told_once, self.settings)
         return updated
+
+    def _answered_twice(self, boxes: Boxes) -> np.ndarray:
+        """(N,) which detections lie on a surer one of the same kind."""
+        rank = np.empty(len(boxes))
+        rank[np.argsort(-boxes.score, kind="stable")] = np.arange(len(boxes))
+        return twins(boxes, rank, self.settings.same_overlap)
+
+    def _merge(self) -> np.ndarray:
+        """Ends tracks that came to lie on another of the same kind; returns rows of those that stay.
+
+        The older one stays, unless it has only been carried on for a while: that may have led it there.
+        """
+        tracks = self._tracks
+        rank = np.empty(len(tracks))
+        rank[np.lexsort((tracks.track_id, tracks.unseen > _CARRIED_ON))] = np.arange(len(tracks))
+        label = np.where(tracks.whole, tracks.label, ObjectClass.UNKNOWN)
+        stay = np.flatnonzero(~twins(replace(tracks.boxes(), label=label), rank, self.settings.same_overlap))
+        if len(stay) < len(tracks):
+            self._tracks = tracks.take(stay)
+        return stay
 
     def _join_obstacles(self, boxes: Boxes, detected: np.ndarray, sensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Updates tracks with visible parts and starts new ones.

@@ -23,6 +23,9 @@ class TrackerSettings(Settings):
         0.4, "of an end that is no real one, as part of the extent and 1 m", low=0.0, high=2.0
     )
     detection_deviation: float = setting(0.3, "of a detection that gives no variance", unit="m", low=0.01, high=5.0)
+    detection_speeds: bool = setting(
+        False, "believe the velocities that detections tell; a detector of single sweeps can only guess them"
+    )
     detection_speed_deviation: float = setting(1.0, "of its velocity", unit="m/s", low=0.05, high=20.0)
     speed_error_lasts: float = setting(
         1.0, "a detector that errs about a speed does so again, for so long", unit="s", low=0.0, high=60.0
@@ -44,11 +47,17 @@ class TrackerSettings(Settings):
         1.5, "how accelerations grow for each second that a track is not seen", unit="1/s", low=0.0, high=20.0
     )
     turn_rate: float = setting(0.2, "how fast things turn", unit="rad/sqrt(s)", low=0.001, high=3.0)
+    walking_speed: float = setting(
+        2.5, "up to which a two-wheeler may as well be somebody on foot", unit="m/s", low=0.0, high=10.0
+    )
     birth_density: float = setting(2e-4, "new things in a frame; a match must be likelier", unit="1/m2", low=1e-9)
     clutter_density: float = setting(0.1, "chance measurements near a track", unit="1/m2", low=1e-9)
     overlap_weight: float = setting(2.0, "cost of no common area, in log likelihood", low=0.0, high=20.0)
     size_weight: float = setting(0.5, "cost of an e-fold difference in area", low=0.0, high=20.0)
     class_weight: float = setting(3.0, "cost of another class", low=0.0, high=20.0)
+    kindred_weight: float = setting(
+        1.0, "the same where both are vehicles, or both people on foot or on two wheels", low=0.0, high=20.0
+    )
     same_overlap: float = setting(0.5, "common area from which two boxes are one thing", low=0.05, high=1.0)
     birth_score: float = setting(0.3, "a detection below it only updates tracks", low=0.0, high=1.0)
     confirm: float = setting(0.7, "existence probability from which a track is reported", low=0.0, high=1.0)
