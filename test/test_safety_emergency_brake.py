@@ -250,3 +250,16 @@ def test_what_moves_away_is_never_braked_for(speed: float, gap: float, faster: f
         return [(VEHICLE.front + gap + 2.25 + x, 0, 4.5, 1.8, 0, 0, 0)]
 
     assert drive(lead, speed, 3.0).kinds() == {DecisionKind.CRUISE}
+
+
+def test_bits_of_a_car_that_drives_ahead_come_and_go_without_an_alarm() -> None:
+    """Behind its rear a lidar sees bits of the roof and of the wheels, each for a frame: none of them stands."""
+    brake, rng = EmergencyBrake(EmergencyBrakeSettings(), VEHICLE), np.random.default_rng(0)
+    speed, rear = 11.0, 6.0  # m/s of both, m before base_link
+    path = SweptPath.ahead(onward(0, speed).trajectory, None, VEHICLE, 40.0)
+    for k in range(60):
+        rows = [(rear + 1.6 + rng.normal(0, 0.05), 0.0, 3.2, 1.7, 0, 0, 0)]
+        if k > 5 and k % 4 == 0:
+            rows.append((rear + 3.0, rng.uniform(-0.6, 0.6), 0.5, 0.1, 0, 0, 0))
+        seen = unlabelled(boxes_of(rows))
+        assert brake.observed(seen, path, speed, DT) is None

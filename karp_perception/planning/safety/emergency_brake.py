@@ -29,6 +29,7 @@ _SLOWING = 2.0  # m/s² from which it brakes
 _HARDEST = 8.0  # m/s² with which anything brakes
 _KNOWN = 4  # frames from which its motion is known so well
 _MOVES = 1.0  # m/s along the path: slower obstacles stand
+_BODY = 4.5  # m behind the near face of what is followed, within which something new is most likely a part of it
 _ONCOMING = 3.0  # m/s faster than the vehicle itself
 
 
@@ -182,7 +183,9 @@ class EmergencyBrake:
     def _join(self, left: list[tuple[float, float, float]], speed: float) -> None:
         """Gives each obstacle that is followed the measurement next to where it is expected; the rest is new."""
         settings = self._settings
-        for threat in sorted(self._threats, key=lambda threat: threat.free):
+        # What was seen a moment ago, and for longest, is surest of where it is: a bit that came and went must not take
+        # the place of the thing it was of.
+        for threat in sorted(self._threats, key=lambda threat: (threat.unseen, -threat.seen, threat.free)):
             gate = max(1.0, _GATE * math.sqrt(threat.level_variance + settings.deviation**2))
             near = [m for m in left if abs(m[1] - threat.level) < gate and abs(m[2] - threat.offset) < _ACROSS]
             if near:
@@ -190,9 +193,14 @@ class EmergencyBrake:
                 threat.measured(*best, settings.deviation, speed)
                 left.remove(best)
         spread = max(1.0, 0.5 * speed)
-        for free, level, offset in left:  # it may well stand
-            threat = _Threat(level, free - level, max(speed, 0.0), offset, settings.deviation**2, spread**2)
-            self._threats.append(threat)
+        followed = [threat for threat in self._threats if threat.seen >= _KNOWN and threat.unseen <= 0.0]
+        for free, level, offset in left:
+            closing = max(speed, 0.0)  # it may well stand
+            # Bits of the roof or of the far wheels of what drives ahead come and go: they most likely drive as well.
+            for threat in followed:
+                if 0.0 <= level - threat.level < _BODY and abs(offset - threat.offset) < _ACROSS:
+                    closing = min(closing, threat.closing)
+            self._threats.append(_Threat(level, free - level, closing, offset, settings.deviation**2, spread**2))
 
     def _judge(self, speed: float, age: float) -> _Threat | None:
         """Counts alarms, begins to brake where they suffice, and gives the threat that needs most braking."""
