@@ -141,6 +141,8 @@ def test_the_table_names_the_chosen_first_then_the_best_of_each_way_and_what_cos
         ("left lane 100%", 0.7, "progress"),  # 5 of 18.5 times 0.4, more than 0.5 of it
         ("right lane 100%", 0.0, "collision"),
     ]
+    nearly = told({"lane 100%": 0.0}, {"lane 100%": 0.997}, {"lane 100%": {"middle": 0.95}})
+    assert view.remarks(nearly) == [view.Remark("lane 100%", 0.997, "")]
     assert view.summary(three()) == "1 of 3 ruled out: collision"
     places = {f"lane {k}%": 0.0 for k in (100, 80, 60, 40, 20)} | {"left lane 100%": 4.0, "left lane 80%": 4.0}
     scores = dict(zip(places, (0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2), strict=True))

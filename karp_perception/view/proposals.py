@@ -15,6 +15,7 @@ from karp_perception.view.text import draw_text, text_width
 
 _ROWS = 4  # proposals in words
 _POINTS = 16  # at most, of a line: enough for the eye
+_AS_GOOD_AS_BEST = 0.995  # a score that is written as 1.00
 _STANDING = 0.3  # m; a shorter way is drawn as none
 
 
@@ -24,7 +25,7 @@ class Remark:
 
     Attributes:
         name: of it. score: 0..1; 0 is ruled out.
-        lacks: the term that costs it most; empty where none does.
+        lacks: the term that costs it most; empty where nothing costs it anything to speak of.
     """
 
     name: str
@@ -122,8 +123,9 @@ def noses(proposals: ScoredProposals, vehicle: Vehicle) -> np.ndarray:
 
 
 def _remark(proposals: ScoredProposals, index: int) -> Remark:
-    lacks = next(iter(proposals.shortcomings(index)), "")
-    return Remark(proposals.names[index], float(proposals.score[index]), lacks)
+    score = float(proposals.score[index])
+    lacks = next(iter(proposals.shortcomings(index)), "") if score < _AS_GOOD_AS_BEST else ""
+    return Remark(proposals.names[index], score, lacks)
 
 
 def _red() -> Color:
