@@ -167,8 +167,9 @@ def proposals(
             bound = np.minimum(way.bound, _eased(way.corridor.line, speed, share * limit, limits))
             profile = follow(speed, acceleration, hazards, way.corridor.line, bound, idm, limits)
             found.append(Proposal(number, way.name, f"{share:.0%}", profile, hazards, share))
-    for name, deceleration in (("stop", vehicle.comfortable_deceleration), ("hard stop", limits.deceleration)):
-        profile = brake(speed, acceleration, deceleration, limits.jerk, limits)
+    calm, hard = (vehicle.comfortable_deceleration, limits.jerk), (limits.deceleration, limits.urgent_jerk)
+    for name, braking in (("stop", calm), ("hard stop", hard)):
+        profile = brake(speed, acceleration, *braking, limits)
         found.append(Proposal(0, ways[0].name, name, profile, ways[0].hazards, 0.0))
     return found
 

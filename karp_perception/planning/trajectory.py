@@ -14,7 +14,6 @@ from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.idm import Idm, IdmSettings, free_acceleration, interaction
 from karp_perception.planning.reference_line import ReferenceLine
 
-
 _SOON = 0.3  # s over which a falling bound of the speed is looked at
 
 
@@ -24,7 +23,8 @@ class MotionLimits(Settings):
 
     horizon: float = setting(8.0, "length of the trajectory", unit="s", low=1.0, high=20.0)
     step: float = setting(0.1, "between its points", unit="s", low=0.02, high=0.5)
-    jerk: float = setting(4.0, "most change of acceleration", unit="m/s3", low=0.1, high=50.0)
+    jerk: float = setting(2.5, "most change of acceleration", unit="m/s3", low=0.1, high=50.0)
+    urgent_jerk: float = setting(8.0, "the same for braking beyond comfort", unit="m/s3", low=0.1, high=100.0)
     emergency_jerk: float = setting(40.0, "the same in an emergency", unit="m/s3", low=1.0, high=200.0)
     deceleration: float = setting(4.0, "hardest braking outside an emergency", unit="m/s2", low=0.5, high=10.0)
     calm_deceleration: float = setting(1.5, "braking before a bend or down to a limit", unit="m/s2", low=0.1, high=5.0)
@@ -86,7 +86,7 @@ def follow(
     most = np.full(steps + 1, np.inf) if most is None else most
     rows = _followed(
         max(speed, 0.0), acceleration, column.reshape(-1, 4), bound, most, line.start, line.step, steps, limits.step,
-        limits.jerk, limits.deceleration, idm.model,
+        limits.jerk, limits.urgent_jerk, limits.deceleration, idm.model,
     )  # fmt: skip
     return SpeedProfile(*rows[:4], rows[4].astype(np.int64), rows[5])
 
@@ -103,6 +103,7 @@ def _followed(
     steps: int,
     dt: float,
     jerk: float,
+    urgent_jerk: float,
     deceleration: float,
     idm: Idm,
 ) -> np.ndarray:
@@ -122,7 +123,7 @@ def _followed(
         ahead = bound[min(place + soon, len(bound) - 1)]
         if ahead < v:
             free = min(free, max(0.5 * (ahead * ahead - v * v) / (soon * line_step), -idm.deceleration))
-        cause, held, least = -1.0, 0.0, free
+        cause, held, least, pressing = -1.0, 0.0, free, 0.0
         for h in range(len(hazards)):
             other = hazards[h, 2]
             if t > hazards[h, 3]:
@@ -131,6 +132,7 @@ def _followed(
             taken = interaction(v, gap, other, idm)
             target = free - taken
             needed = needed_deceleration(gap, v - other)
+            pressing = max(pressing, needed)
             if v > other and needed > idm.deceleration:
                 target = min(target, -needed)
             if taken > held:
@@ -138,7 +140,8 @@ def _followed(
             least = min(least, target)
         least = max(min(least, most[k]), -deceleration)
         # What is left of an emergency is let go at once.
-        a = min(max(least, a - jerk * dt), max(a, -deceleration) + jerk * dt)
+        down = urgent_jerk if pressing > idm.deceleration else jerk
+        a = min(max(least, a - down * dt), max(a, -deceleration) + jerk * dt)
         if v <= 0.0 and a < 0.0:
             a = 0.0
         found[0, k], found[1, k], found[2, k], found[3, k], found[4, k], found[5, k] = t, x, v, a, cause, held
