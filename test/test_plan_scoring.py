@@ -69,6 +69,17 @@ def test_what_runs_into_the_rear_is_not_the_vehicles_fault_unless_it_changes_pla
     assert touched(8.0, what, aside=True)[1] == 1.0
 
 
+def test_who_overtakes_has_to_keep_off_the_side_but_who_has_cut_in_is_not_to_be_hit() -> None:
+    t = STEP * np.arange(1, 41)
+    swerves = np.stack([-12.0 + 9.0 * t, np.clip(-3.5 + 2.0 * (t - 2.5), -3.5, 0.0), 0 * t], axis=-1)[None, None]
+    what = things([(-12.0, -3.5, 0, 4.0, 1.8)], swerves)
+    assert touched(5.0, what)[1] == 0.0
+    assert touched(5.0, what, aside=True)[1] == 1.0
+    x = np.where(t < 1.5, -12.0 + 20.0 * t, 18.0)
+    cuts_in = np.stack([x, np.where(t < 1.5, -3.5, 0.0), 0 * t], axis=-1)[None, None]
+    assert touched(10.0, things([(-12.0, -3.5, 0, 4.0, 1.8)], cuts_in))[1] == 1.0
+
+
 def test_who_stands_is_not_to_blame_nor_is_anything_for_what_lies_in_the_vehicle_now() -> None:
     t = STEP * np.arange(1, 41)
     crossing = np.stack([np.full(40, 1.0), -8.0 + 4.0 * t, np.full(40, np.pi / 2)], axis=-1)[None, None]

@@ -58,7 +58,8 @@ def touches(
 ) -> Touches:  # fmt: skip
     """Checks every motion with every thing on every path, at the same times.
 
-    A touch is the vehicle's fault where it moves and the thing does not merely run into its rear. Overlap by separating
+    A touch is the vehicle's fault where it moves and the thing does not merely run into its rear, or comes from behind
+    it and into its side: on the way that it is on, others have to look where they change lanes. Overlap by separating
     axes (Gottschalk, Lin, Manocha 1996).
 
     Args:
@@ -141,6 +142,7 @@ def _touches(
             if _overlap(ox, oy, 1.0, 0.0, half_length, half_width, c, s, long, wide):
                 continue
         reaches = np.hypot(long, wide) + radius
+        from_behind = ox + np.abs(c) * long + np.abs(s) * wide < -half_length
         dx, dy = box[q, 0] - start[m, 0], box[q, 1] - start[m, 1]
         c0, s0 = np.cos(start[m, 2]), np.sin(start[m, 2])
         along, left = c0 * dx + s0 * dy, c0 * dy - s0 * dx
@@ -173,7 +175,8 @@ def _touches(
                         ahead = ec[t, p, j] * ox + es[t, p, j] * oy
                         beyond = np.abs(ec[t, p, j] * c + es[t, p, j] * s) * long
                         beyond += np.abs(ec[t, p, j] * s - es[t, p, j] * c) * wide
-                        blameless = ahead + beyond < _GAP_BEHIND - half_length and not aside[p]
+                        blameless = ahead + beyond < _GAP_BEHIND - half_length or (from_behind and ahead < half_length)
+                        blameless = blameless and not aside[p]
                         if j > 0:
                             near[p, m, k] = near[p, m, k] or (ahead > 0.0 and not blameless)
                         elif blameless or speed[p, t] <= _STANDS:
