@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,8 @@ from karp_perception.core import (
     Vehicle,
 )
 from karp_perception.core.geometry import pose_from_xy_yaw
+from karp_perception.planning.decision import DecisionSettings, is_emergency
+from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
 from karp_perception.prediction.settings import PredictionSettings
@@ -290,3 +294,10 @@ def test_wrong_calls_are_refused() -> None:
         Planner().step(0, None, None, None, None, float("nan"))
     with pytest.raises(InvalidInput, match="base_link"):
         Planner().step(0, None, Boxes.empty("odom"), None)
+
+
+def test_little_time_is_no_emergency_for_who_brakes_enough_already() -> None:
+    person = Hazard(4.9, 0.0, 7, int(ObjectClass.PEDESTRIAN))  # 2.9 m/s² are needed, 0.9 s are left
+    assert is_emergency(person, 5.2, DecisionSettings())
+    assert not is_emergency(person, 5.2, DecisionSettings(), braking=4.0)
+    assert is_emergency(replace(person, gap=2.5), 5.2, DecisionSettings(), braking=4.0)

@@ -369,7 +369,7 @@ class Planner:
         chosen = options[scores.best]
         way = ways[chosen.way]
         hazards = [h for h in chosen.hazards if not h.title]
-        self._watch(hazards, speed)
+        self._watch(hazards, speed, started)
         last = self._last.decision.target_id if self._last else None
         profile, target = chosen.profile, None
         if self._emergency and hazards:
@@ -388,10 +388,10 @@ class Planner:
         corridor = way.corridor
         return Plan(stamp_ns, along_line(profile, corridor.line, corridor.approach, self.vehicle), decision)
 
-    def _watch(self, hazards: Sequence[Hazard], speed: float) -> None:
+    def _watch(self, hazards: Sequence[Hazard], speed: float, started: float) -> None:
         """Begins and ends emergencies: several frames must agree, and it lasts until little braking is needed."""
         settings = self.settings.decision
-        alarming = any(is_emergency(h, speed, settings) for h in hazards)
+        alarming = any(is_emergency(h, speed, settings, max(-started, 0.0)) for h in hazards)
         self._alarms = self._alarms + 1 if alarming else 0
         if self._emergency:
             worst = max((needed_deceleration(h.gap, speed - h.speed) for h in hazards), default=0.0)
