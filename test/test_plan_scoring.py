@@ -257,3 +257,20 @@ def test_surroundings_become_things_that_move_as_predicted() -> None:
     np.testing.assert_allclose(what.paths[2, 0, -1, :2], [12.0, -5.0])
     np.testing.assert_allclose(what.box[0, 3:5], [2.0, 0.9])
     assert (what.probability.sum(axis=1) == 1.0).all()
+
+
+def test_a_detected_box_that_is_off_by_a_little_does_not_stand_in_the_way_of_what_is_measured_beside_it() -> None:
+    """A car stands 0.5 m beside; its detected box lies 0.3 m nearer, what the lidar measures of it does not."""
+    from test_planner import boxes, objects_of
+
+    from karp_perception.planning.hazards import HazardSettings, find_hazards
+    from karp_perception.planning.surroundings import Surroundings
+
+    edge = 0.5 * VEHICLE.width + 0.5
+    seen = boxes([(20.0, edge + 0.9 - 0.3, 4.5, 1.8, 0, 0, 0)], ObjectClass.CAR)
+    part = boxes([(20.0, edge + 0.9, 4.5, 1.8, 0, 0, 0)], ObjectClass.UNKNOWN)
+    settings = HazardSettings()
+    corridor = Corridor(LINE, VEHICLE, 0.25, 80.0, Approach())
+    for measured, count in ((Boxes.empty(), 1), (part, 0)):
+        around = Surroundings.of(objects_of(seen), measured, LINE, settings.around)
+        assert len(find_hazards(around, corridor, settings)) == count

@@ -19,6 +19,8 @@ from karp_perception.tracking.visibility import near_pairs
 
 _SAME = 0.3
 """How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
+_EDGE = 0.2
+"""How far inside a detected box's edges an object surely is, m: where its edges are, measured parts say better."""
 _PIECES = 8
 """Into how many pieces the edge of a footprint is cut, so that it may bend in line coordinates."""
 _FASTEST = 100.0  # m/s
@@ -52,7 +54,8 @@ class Surroundings:
         objects: all of them; `row` (R,) of those that are looked at: in range, measured or classed, part of no other.
         parts: measured obstacles in range. owner: (Q,) row of the object each is of, -1 for none.
         measured: (N,) whether an object owns a part.
-        box_s, box_d: (N, V) outlines along and beside the line, m; NaN for objects that are not looked at.
+        box_s, box_d: (N, V) outlines along and beside the line, m, of what is surely of an object that was measured
+            as well; NaN for objects that are not looked at.
         part_s, part_d: (Q, V) the same of the parts.
         along, across: (N,) m/s along the line and to its left; `along` is 0 where it is not significant.
         stands: (N,) whether a thing surely stands.
@@ -108,7 +111,7 @@ class Surroundings:
         part_of, owner = _joined_to_bodies(objects, parts, owner, settings)
         row = row[part_of[row] < 0]
         box_s, box_d = (np.full((len(boxes), 4 * _PIECES), np.nan) for _ in range(2))
-        box_s[row], box_d[row] = outlines(boxes[row], line)
+        box_s[row], box_d[row] = outlines(_sure(boxes, measured)[row], line)
         part_s, part_d = outlines(parts, line)
         motion = _motion(objects, line, settings)
         looked_at = np.zeros(len(boxes), bool)
@@ -129,7 +132,7 @@ class Surroundings:
             doubtful: (track id, place) of hazards that were not seen often enough to be believed, see `Hazard`.
             times: moments ahead that are asked for; paths that end before stay where they end.
         """
-        boxes, covariance = self.objects.boxes, self.objects.covariance
+        boxes, covariance = _sure(self.objects.boxes, self.measured), self.objects.covariance
         whole = self.row[(boxes.label[self.row] >= 0) | ~self.measured[self.row]]
         known = np.zeros(len(boxes), bool)
         known[self.row] = True
@@ -166,6 +169,16 @@ class Surroundings:
         sure = [(int(self.objects.track_id[i]), _place(boxes, i)) not in doubtful for i in self.row]
         sure += [(None, _place(self.parts, k)) not in doubtful for k in lone]
         return Things(box, np.concatenate([row[1] for row in rows]), start, paths, probability, np.array(sure, bool))
+
+
+def _sure(boxes: Boxes, measured: np.ndarray) -> Boxes:
+    """The boxes, of those with a class that were `measured` (N,) as well only what is inside their edges: one passes
+    what one sees, not by how much a guess of the whole is off.
+    """
+    inside = np.maximum(boxes.size[:, :2] - 2 * _EDGE, 0.3 * boxes.size[:, :2])
+    size = boxes.size.copy()
+    size[:, :2] = np.where((measured & (boxes.label >= 0))[:, None], inside, size[:, :2])
+    return replace(boxes, size=size)
 
 
 def _rectangles(
