@@ -243,7 +243,7 @@ class Pipeline:
             with stopwatch("tracking"):
                 objects = self.tracker.step(frame.stamp_ns, seen.detections, seen.obstacles, seen.ego)
             with stopwatch("prediction"):
-                objects = self.predictor.step(frame.stamp_ns, objects, seen.ego, route)
+                objects = self.predictor.step(frame.stamp_ns, objects, seen.ego, route, road)
             # What no sensor could see is not known, rather than not there.
             sighted = frame.lidar is not None or any(camera is not None for camera in frame.cameras.values())
             obstacles = seen.obstacles if frame.lidar is not None else None

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karp_perception.core import ConfigurationError, InvalidInput, ObjectClass
+from karp_perception.core import Boxes, ConfigurationError, EgoState, InvalidInput, Lane, ObjectClass, Objects, Road
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
 from karp_perception.prediction.history import LAGS_S, History
 from karp_perception.prediction.kinematic import kinematic_paths
-from karp_perception.prediction.lanes import Lanes
+from karp_perception.prediction.lanes import Lanes, ways_ahead
 from karp_perception.prediction.manoeuvres import COUNT, Manoeuvres, load_manoeuvres, row_names, row_of
+from karp_perception.prediction.predictor import Predictor
 from karp_perception.prediction.rollout import SEGMENT_S, dense_paths, roll_out, speeds
 from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.prediction.state import GROUPS, MotionState
@@ -312,3 +313,31 @@ def test_history_without_anything() -> None:
     past = history.past(np.array([3]))
     assert not past.known.any()
     assert past.turn_rate(replace(one(5.0))) == 0.0
+
+
+def test_ways_of_a_map_go_on_straight_where_lanes_part() -> None:
+    """Of the lanes that follow, the straightest; a way begins with every lane, also with the one that turns off."""
+    straight = Lane(np.array([[50.0, 0.0], [150.0, 0.0]]), 3.5)
+    angle = np.linspace(0.0, np.pi / 2, 12)
+    turning = Lane(np.column_stack([50.0 + 15 * np.sin(angle), 15 - 15 * np.cos(angle)]), 3.5)
+    first = Lane(np.array([[0.0, 0.0], [50.0, 0.0]]), 3.5, successors=(2, 1))
+    ways = ways_ahead((first, straight, turning))
+    np.testing.assert_allclose(ways[0][[0, -1]], [[0.0, 0.0], [150.0, 0.0]])
+    np.testing.assert_allclose(ways[2][-1], [65.0, 15.0])
+    assert len(ways_ahead(())) == 0
+
+
+def test_oncoming_traffic_keeps_to_its_lane_of_the_map_through_a_bend() -> None:
+    angle = np.linspace(0.0, 1.2, 60)
+    back = np.column_stack([60.0 - 40 * np.sin(angle), 3.5 + 40 - 40 * np.cos(angle)])
+    road = Road((Lane(back, 3.5),))
+    box = Boxes(np.array([[60.0, 3.5, 0.8]]), np.array([[4.4, 1.8, 1.5]]), np.array([np.pi]), np.array([[-8.0, 0.0]]),
+                np.array([ObjectClass.CAR]), np.array([0.9]))  # fmt: skip
+    alone = PredictionSettings(network="none")
+    paths, probability = constant_velocity_paths(box.center[:, :2], box.yaw, box.velocity, alone)
+    known = Objects(box, np.array([1]), np.eye(6)[None] * 0.01, np.ones(1), np.zeros(1), paths, probability)
+    for road_known, away in ((None, 4.0), (road, 1.0)):
+        found = Predictor(alone).step(0, known, EgoState.standing(0), None, road_known)
+        likeliest = found.predicted[0, found.predicted_probability[0].argmax(), 29, :2]
+        nearest = np.hypot(*(back - likeliest).T).min()
+        assert (nearest < away) if road_known else (nearest > away / 2)

@@ -119,7 +119,7 @@ class TruthDriver:
         if objects is not None and self._faults.silent(t):
             objects = Objects.empty()
         if objects is not None and ego is not None and self._predictor is not None:
-            objects = self._predictor.step(stamp_ns, objects, ego, route)
+            objects = self._predictor.step(stamp_ns, objects, ego, route, world.road)
         plan = self._planner.step(stamp_ns, objects, obstacles, ego, route, limit, world.road)
         known = Objects.empty() if objects is None else objects
         shown = EgoState.standing(stamp_ns) if ego is None else ego

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from karp_perception.core.compiled import njit
@@ -34,7 +35,7 @@ class IdmSettings(Settings):
     deceleration: float = setting(3.0, "comfortable", unit="m/s2", low=0.1, high=8.0)
     exponent: float = setting(10.0, "how late acceleration fades towards the wanted speed", low=1.0, high=20.0)
 
-    @property
+    @cached_property
     def model(self) -> Idm:
         """What the functions of this module take."""
         return Idm(*astuple(self))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from karp_perception.core import Lane
 from karp_perception.core.errors import InvalidInput
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.prediction.rollout import SEGMENT_S, speeds
@@ -15,6 +16,7 @@ from karp_perception.prediction.state import MotionState
 SPACING = 2.0
 """Between two points of a lane, m."""
 
+_WAY_AHEAD = 80.0  # m beyond its own end that a lane is followed
 _BESIDE = 2.2  # m: who is farther from a lane's middle does not follow it
 _ASLANT = 0.8  # rad: nor does who moves in another direction
 _LOOK_AHEAD_S, _LEAST_LOOK_AHEAD = 1.2, 5.0  # s, m: followers steer for a point so far ahead
@@ -116,3 +118,30 @@ class Lanes:
             heading = heading + SEGMENT_S * rate
             way = way + SEGMENT_S * middle
         return turn
+
+
+def ways_ahead(lanes: Sequence[Lane]) -> list[np.ndarray]:
+    """(N, 2) m, of each lane of a map: its middle, and on along what follows it most nearly straight.
+
+    Whoever is about to turn off is on the lane that turns once it does so.
+    """
+    headings = []
+    for lane in lanes:
+        first, last = lane.center[1] - lane.center[0], lane.center[-1] - lane.center[-2]
+        headings.append((np.arctan2(first[1], first[0]), np.arctan2(last[1], last[0])))
+    ways = []
+    for number in range(len(lanes)):
+        pieces, length, k = [lanes[number].center], 0.0, number
+        while length < _WAY_AHEAD and lanes[k].successors:
+            end = headings[k][1]
+            k = min(lanes[k].successors, key=lambda n: _turn(end, headings[n][0]) + _turn(*headings[n]))
+            pieces.append(lanes[k].center)
+            length += lanes[k].length
+        way = np.concatenate(pieces)
+        step = np.linalg.norm(np.diff(way, axis=0), axis=1)
+        ways.append(way[np.r_[True, step > 1e-6]])
+    return ways
+
+
+def _turn(first: float, second: float) -> float:
+    return abs(float(wrap_angle(second - first)))

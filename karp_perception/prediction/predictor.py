@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from karp_perception.core import EgoState, Objects, Route, Vehicle
+from karp_perception.core import EgoState, Lane, Objects, Road, Route, Vehicle
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.geometry import invert_pose, wrap_angle, yaw_of
 from karp_perception.core.resources import resource
 from karp_perception.prediction.history import History
 from karp_perception.prediction.kinematic import kinematic_paths
-from karp_perception.prediction.lanes import Lanes
+from karp_perception.prediction.lanes import Lanes, ways_ahead
 from karp_perception.prediction.network import PredictorNetwork
 from karp_perception.prediction.rollout import dense_paths, segments
 from karp_perception.prediction.settings import PredictionSettings
@@ -43,13 +43,16 @@ class Predictor:
         self.network = open_network(settings.network)
         self._history = History()
         self._route: Route | None = None
+        self._mapped: tuple[Lane, ...] = ()
         self._lanes: tuple[Lanes, LanePieces] | None = None
 
     def reset(self) -> None:
         """Forget what was: the objects' frame or ids are others now."""
         self._history.clear()
 
-    def step(self, stamp_ns: int, objects: Objects, ego: EgoState, route: Route | None = None) -> Objects:
+    def step(
+        self, stamp_ns: int, objects: Objects, ego: EgoState, route: Route | None = None, road: Road | None = None
+    ) -> Objects:
         """One moment.
 
         Args:
@@ -57,6 +60,7 @@ class Predictor:
             objects: in `base_link`, with the tracker's paths.
             ego: where `base_link` is in `odom`, and how it moves.
             route: a lane that is known, in `odom`.
+            road: all of them, where there is a map, in `odom`.
         """
         state, size = self._all(objects, ego)
         ids = np.r_[_EGO_ID, objects.track_id]
@@ -65,7 +69,7 @@ class Predictor:
             return objects
         past = self._history.past(ids)
         state = replace(state, turn_rate=past.turn_rate(state))
-        lanes = self._known_lanes(route)
+        lanes = self._known_lanes(route, road)
         moving = is_movable(state.label) & (state.speed > self.settings.slowest)
         moving[0] = False
         learnt = self._nearest(np.flatnonzero(moving), state) if self.network else np.zeros(0, int)
@@ -94,13 +98,17 @@ class Predictor:
         size = np.vstack([(vehicle.front + vehicle.rear, vehicle.width, vehicle.height), boxes.size])
         return state, size
 
-    def _known_lanes(self, route: Route | None) -> tuple[Lanes, LanePieces] | None:
+    def _known_lanes(self, route: Route | None, road: Road | None) -> tuple[Lanes, LanePieces] | None:
         # A route is often told anew in every frame; lanes are cut from it only where it is another one.
-        before = self._route
-        if route is not before and (route is None or before is None or not np.array_equal(route.points, before.points)):
-            self._route = route
-            lanes = None if route is None else Lanes.of([route.points])
-            self._lanes = None if lanes is None or len(lanes) == 0 else (lanes, LanePieces.of(lanes))
+        before, mapped = self._route, () if road is None else road.lanes
+        if route is not before and before is not None and route is not None:
+            same = np.array_equal(route.points, before.points)
+        else:
+            same = route is before
+        if not same or mapped is not self._mapped:
+            self._route, self._mapped = route, mapped
+            lanes = Lanes.of([*([] if route is None else [route.points]), *ways_ahead(mapped)])
+            self._lanes = None if len(lanes) == 0 else (lanes, LanePieces.of(lanes))
         return self._lanes
 
     def _nearest(self, rows: np.ndarray, state: MotionState) -> np.ndarray:
