@@ -28,6 +28,7 @@ _EDGE = 0.1  # m between the vehicle and the edge of its lane
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
 _WAITING = 1.5  # m beyond the kerb within which somebody is about to use a crossing
 _BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
+_MERGING = 3.0  # m of a way that is joined, in which the first one there goes first
 _BEYOND = 35.0  # m beyond a stop line within which the ways meet
 _PEOPLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
 
@@ -254,6 +255,7 @@ def _meeting(way: np.ndarray, line: ReferenceLine, stop: float, width: float) ->
     if not there.any():
         return None
     rows = np.flatnonzero(there)
+    rows = rows[at[rows] <= at[rows[0]] + _MERGING]  # who joins before somebody leads them from there on
     return _Meeting(float(at[rows[0]]), float(at[rows[-1]]), float(s[rows].max()))
 
 
