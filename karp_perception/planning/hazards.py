@@ -16,6 +16,9 @@ _CORE = 0.5
 """A time counts if it is no less likely than this share of the likeliest that a thing is in the way then: of the paths
 of a thing that surely crosses the first may be early and the last late, but not both are to be waited for."""
 
+_TOGETHER = 8.0
+"""m along the corridor that a thing goes on within it, from which it joins rather than crosses."""
+
 GOAL = "the end of the route"
 """Title of the hazard that stands there."""
 
@@ -49,6 +52,7 @@ class Hazard:
         title: what it is called, where it is neither object nor obstacle.
         known: whether the speed was measured; where not, it is taken for standing.
         firm: whether what is measured and what was known of it before agree that it is in the way.
+        joins: whether what crosses goes on along the path: then who is there first leads.
         berth: m that are kept before it beside the usual, to be able to drive around it.
     """
 
@@ -63,6 +67,7 @@ class Hazard:
     title: str = ""
     known: bool = True
     firm: bool = True
+    joins: bool = False
     berth: float = 0.0
 
     @property
@@ -128,10 +133,11 @@ def _tracked(
             found.append(hazard)
         elif around.moves_across[i]:
             side = "left" if around.across[i] < 0 else "right"
-            near, far, begin, end = coming[i]
+            near, far, begin, end, joins = coming[i]
             hazard = None
             if (around.distance[i] > 0 or inside) and end > 0.0:
-                hazard = Hazard(float(near), 0.0, *identity, side, (float(begin), float(end)), float(far), place)
+                when = (float(begin), float(end))
+                hazard = Hazard(float(near), 0.0, *identity, side, when, float(far), place, joins=bool(joins))
             if hazard is None and inside:
                 hazard = Hazard(float(gap[i]), 0.0, *identity, side, (0.0, 0.5), float(gap[i]) + 1.0, place)
             if hazard is None:
@@ -148,8 +154,9 @@ def _tracked(
 
 
 def _coming(around: Surroundings, corridor: Corridor, least_probability: float) -> np.ndarray:
-    """(N, 4) of each object that moves across, by its predicted paths: m from the front bumper to where the part of the
-    corridor begins that it will be in, and to where that ends; s from now from when to when. The last is 0 for never.
+    """(N, 5) of each object that moves across, by its predicted paths: m from the front bumper to where the part of the
+    corridor begins that it will be in, and to where that ends; s from now from when to when, the second 0 for never; and
+    1 where it goes on along the corridor, away from the vehicle.
     """
     right, left = corridor.sides
     line = corridor.line
@@ -182,7 +189,7 @@ def _occupied(
     overlooked: it is their probabilities together that count.
     """
     objects, paths, times = s.shape
-    found = np.zeros((objects, 4))
+    found = np.zeros((objects, 5))
     inside = np.zeros((paths, times), np.bool_)
     for n in range(objects):
         ever, most = 0.0, 0.0
@@ -209,15 +216,22 @@ def _occupied(
         for t in range(times):
             most = max(most, there[t])
         near, far, begin, end = np.inf, -np.inf, -1, -1
+        entered, left_at = 0.0, 0.0
         for t in range(times):
             if there[t] <= 0.0 or there[t] < _CORE * most:
                 continue
-            begin = t if begin < 0 else begin
+            first = begin < 0
+            begin = t if first else begin
             end = t
+            mean = 0.0
             for k in range(paths):
                 if inside[k, t]:
+                    mean += s[n, k, t] * probability[n, k] / there[t]
                     near = min(near, s[n, k, t] - half_s[n, k, t])
                     far = max(far, s[n, k, t] + half_s[n, k, t])
+            entered = mean if first else entered
+            left_at = mean
+        found[n, 4] = 1.0 if left_at - entered > _TOGETHER else 0.0
         found[n, 0], found[n, 1] = max(near - front, 0.0), far - front
         found[n, 2], found[n, 3] = begin * step, (end + 1) * step
     return found

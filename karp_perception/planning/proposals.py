@@ -21,6 +21,7 @@ from karp_perception.planning.road_raster import RoadRaster
 from karp_perception.planning.surroundings import Surroundings
 from karp_perception.planning.trajectory import MotionLimits, SpeedProfile, brake, follow
 
+_FIRST_M = 1.0  # m in the way of what joins, from which one was there first
 LANE = "lane"
 """Name of the way along the route itself."""
 
@@ -34,6 +35,7 @@ class ProposalSettings(Settings):
     speeds: tuple = setting((1.0, 0.8, 0.6, 0.4, 0.2), "shares of the speed limit that are tried", low=0.0, high=1.0)
     crossing_before: float = setting(1.0, "time kept before something crosses", unit="s", low=0.0, high=5.0)
     crossing_after: float = setting(0.5, "and after", unit="s", low=0.0, high=5.0)
+    joining_before: float = setting(2.5, "time kept before what comes in behind", unit="s", low=0.0, high=10.0)
     margin: float = setting(0.5, "kept to what is passed there", unit="m", low=0.0, high=3.0)
     lane_changes: bool = setting(True, "use lanes beside the route's own, where the map has some")
     berth: float = setting(5.0, "kept before what stands, where another lane is there", unit="m", low=0.0, high=20.0)
@@ -243,8 +245,11 @@ def _conflict(
     patient = decision is not None and decision.kind == DecisionKind.YIELD and decision.target_id == hazard.track_id
     share = 2.0 if patient else 1.0
     begin, end = hazard.occupied
-    begin, end = begin - share * settings.crossing_before, end + share * settings.crossing_after
+    before = settings.joining_before if hazard.joins else share * settings.crossing_before
+    begin, end = begin - before, end + share * settings.crossing_after
     when = (profile.time >= begin) & (profile.time <= end)
+    length = way.corridor.vehicle.length
     reached = profile.distance >= hazard.gap - idm.min_gap
-    passed = profile.distance - way.corridor.vehicle.length > hazard.far
+    # Of two that go the same way on, the first leads; what crosses has to be left behind altogether.
+    passed = profile.distance > hazard.gap + _FIRST_M if hazard.joins else profile.distance - length > hazard.far
     return bool((when & reached & ~passed).any())

@@ -28,6 +28,7 @@ _EDGE = 0.1  # m between the vehicle and the edge of its lane
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
 _WAITING = 1.5  # m beyond the kerb within which somebody is about to use a crossing
 _BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
+_TOGETHER = 10.0  # m of two ways within the vehicle's width of each other, from which one joins the other
 _MERGING = 3.0  # m of a way that is joined, in which the first one there goes first
 _BEYOND = 35.0  # m beyond a stop line within which the ways meet
 _PEOPLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
@@ -192,9 +193,11 @@ class RoadAhead:
                 if leaves < 0.0 or arrives > self.settings.sight:
                     continue
                 side = "left" if around.across[i] < 0 else "right"
+                place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
+                far = max(meet.far - self.vehicle.front, gap)
                 yield Hazard(
                     gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (max(arrives, 0.0), leaves),
-                    max(meet.far - self.vehicle.front, gap), (float(boxes.center[i, 0]), float(boxes.center[i, 1])),
+                    far, place, joins=meet.joins,
                 )  # fmt: skip
 
     def _people(
@@ -238,11 +241,15 @@ class RoadAhead:
 
 @dataclass(frozen=True)
 class _Meeting:
-    """Where a way meets the line: from `begin` to `end` m along the way; `far` m along the line where that ends."""
+    """Where a way meets the line: from `begin` to `end` m along the way; `far` m along the line where that ends.
+
+    `joins`: whether they go on together. Then what matters is who is there first, not who has left.
+    """
 
     begin: float
     end: float
     far: float
+    joins: bool
 
 
 def _meeting(way: np.ndarray, line: ReferenceLine, stop: float, width: float) -> _Meeting | None:
@@ -255,8 +262,10 @@ def _meeting(way: np.ndarray, line: ReferenceLine, stop: float, width: float) ->
     if not there.any():
         return None
     rows = np.flatnonzero(there)
-    rows = rows[at[rows] <= at[rows[0]] + _MERGING]  # who joins before somebody leads them from there on
-    return _Meeting(float(at[rows[0]]), float(at[rows[-1]]), float(s[rows].max()))
+    joins = bool(at[rows[-1]] - at[rows[0]] > _TOGETHER)
+    if joins:
+        rows = rows[at[rows] <= at[rows[0]] + _MERGING]  # who joins before somebody leads them from there on
+    return _Meeting(float(at[rows[0]]), float(at[rows[-1]]), float(s[rows].max()), joins)
 
 
 def _along(way: np.ndarray, along: np.ndarray, point: np.ndarray, velocity: np.ndarray) -> float | None:
