@@ -134,8 +134,8 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.eval(), arguments, str(file), input_names=names[0], output_names=names[1], opset_version=17, dynamo=False,
-            dynamic_axes=dynamic,
+            module.eval(), arguments, str(file), input_names=names[0], output_names=names[1], opset_version=17,
+            dynamo=False, dynamic_axes=dynamic,
         )  # fmt: skip
 
 

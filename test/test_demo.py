@@ -18,6 +18,7 @@ import pytest
 
 from karp_perception.core import (
     Boxes,
+    Command,
     Decision,
     DecisionKind,
     EgoState,
@@ -83,7 +84,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, lis
         publish = outputs.Outputs(Recording(writer), outputs.OUTPUTS)
         frames = Counters()
         for result in results:
-            publish.planning(result.plan, WHEELBASE)
+            publish.planning(result.plan, Command(0.0, 5.0, -1.0), result.ego, Vehicle())
             publish.tracking(result.stamp_ns, result.objects)
             publish.perception(result.stamp_ns, result.ego, result.detections, result.obstacles)
             publish.markers(result.stamp_ns, lambda d: d.objects(results[0].objects).plan(results[0].plan))

@@ -79,7 +79,7 @@ def test_an_unknown_thing_ahead_is_not_said_to_stand_in_the_first_frame() -> Non
     plan = Drive().step([])
     assert plan.decision.kind == DecisionKind.SLOW
     assert "standing" not in plan.decision.reason
-    assert plan.trajectory.acceleration.min() > -3.0
+    assert plan.trajectory.acceleration.min() > -3.3  # well below what an emergency takes
 
 
 @pytest.mark.parametrize("ahead", [1.0, 3.0])

@@ -208,7 +208,8 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 root = pathlib.Path("karp_perception")
 parts = ["core", "sensing", "tracking", "planning", "evaluation", "world"]
-for path in sorted([*root.glob("*.py"), *(p for part in parts for p in (root / part).rglob("*.py"))]):
+files = [*root.glob("*.py"), *(p for part in parts for p in (root / part).rglob("*.py") if "training" not in p.parts)]
+for path in sorted(files):
     importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

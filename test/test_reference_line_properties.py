@@ -30,13 +30,16 @@ curves = st.tuples(
 
 
 def by_segments(points: np.ndarray, line: ReferenceLine) -> np.ndarray:
-    """(P,) m from points to a line: every segment is looked at. NaN where an end is the nearest."""
+    """(P,) m from points to a line: every segment is looked at. NaN where what goes on beyond an end may be nearest."""
     a, step = line.points[:-1], np.diff(line.points, axis=0)
     share = np.einsum("psi,si->ps", points[:, None] - a, step) / np.einsum("si,si->s", step, step)
     inside = np.clip(share, 0.0, 1.0)
     away = np.hypot(*(a + inside[..., None] * step - points[:, None]).transpose(2, 0, 1))
     best = away.argmin(axis=1)
+    straight_on = np.hypot(*(a + share[..., None] * step - points[:, None]).transpose(2, 0, 1))
     beyond = ((best == 0) & (share[:, 0] < 0.0)) | ((best == len(a) - 1) & (share[:, -1] > 1.0))
+    beyond |= (share[:, 0] < 0.0) & (straight_on[:, 0] < away.min(axis=1))
+    beyond |= (share[:, -1] > 1.0) & (straight_on[:, -1] < away.min(axis=1))
     return np.where(beyond, np.nan, away.min(axis=1))
 
 

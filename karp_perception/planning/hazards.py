@@ -155,7 +155,7 @@ def _tracked(
 
 def _coming(around: Surroundings, corridor: Corridor, least_probability: float) -> np.ndarray:
     """(N, 5) of each object that moves across, by its predicted paths: m from the front bumper to where the part of the
-    corridor begins that it will be in, and to where that ends; s from now from when to when, the second 0 for never; and
+    corridor begins that it will be in, and to where that ends; s from now from when to when, the second 0 for never;
     1 where it goes on along the corridor, away from the vehicle.
     """
     right, left = corridor.sides

@@ -44,7 +44,7 @@ def _tracker_settings() -> TrackerSettings:
             vehicle_acceleration=2.5, pedestrian_acceleration=1.5, sideways=_ANY_SPEED, yaw_rate=0.02, curvature=0.002
         ),
         birth_score=0.2, confident=0.5, weak_cost=0.0, weak_existence=0.0, confirm=0.0, report=0.0, forget=0.03,
-        missed=5.0, class_weight=20.0,
+        missed=5.0, class_weight=20.0, kindred_weight=20.0,
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ class SpeedControl:
         missing = way.speed_at(age) - speed
         late = age + vehicle.acceleration_delay + vehicle.acceleration_lag
         fed = (way.speed_at(late + self.period) - way.speed_at(late)) / self.period
+        if way.speed_at(late) <= 0.0:  # what stands by then brakes until then as hard as it says, not as it stands
+            fed = min(fed, -way.speed_at(age) / (late - age))
         # Half a second's worth of distance at most: who is far behind plans anew, and does not race.
         behind = min(max(behind, -0.5 * max(speed, 1.0)), 0.5 * max(speed, 1.0))
         wanted = fed + settings.proportional * (missing + settings.station * behind) + self._integral

@@ -25,6 +25,7 @@ AUTOWARE = tuple(f"autoware_perception_msgs/msg/{kind}Objects" for kind in ("Det
 LABEL_TYPES = (DETECTIONS, *AUTOWARE)
 """Messages that labels may come in."""
 
+_SIGNALS = "/signals"  # stop lines and lights come as boxes, too
 _TELLING = ("truth", "label", "annotation", "annotated", "/gt", "gt/", "_gt", "gt_")
 _log = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ def _number(text: str) -> int:
 
 def _label_topic(name: str, topics: Mapping[str, Topic], asked: str | None) -> str:
     candidates = [topic.name for topic in topics.values() if topic.type in LABEL_TYPES and topic.count]
+    candidates = [topic for topic in candidates if not topic.endswith(_SIGNALS)]
     if asked is not None:
         if asked not in topics:
             raise ConfigurationError(f"{name}: no topic {asked}; boxes are in {', '.join(candidates) or 'none'}")
