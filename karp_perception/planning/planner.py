@@ -68,6 +68,8 @@ from karp_perception.planning.trajectory import (
 )
 
 _FASTEST = 100.0  # m/s
+_SHALLOW = 3.4  # m ahead for each m sideways, at least
+_LEAST_REACH = 0.4  # of the way to a place beside that is always left to get there
 _ON_LINE = 0.2  # m from the line, within which the vehicle is on it
 _MOST_BEND = 0.1  # 1/m beside that of the line, with which a way begins
 _OUT_OF_LANE = 1.0  # m from the line, beyond which the vehicle is in another lane in part
@@ -130,6 +132,7 @@ class Planner:
         self._stamp_ns: int | None = None
         self._last: Plan | None = None
         self._way: str | None = None
+        self._reach = 0.0
         self._memory = HazardMemory(self.settings.hazards)
         self._filter = DecisionFilter(self.settings.decision)
         self._line.reset()
@@ -239,6 +242,8 @@ class Planner:
         plan = self._decided(stamp_ns, options, scores, ways, around, speed, started, limit)
         chosen = scores.best
         self._way = options[chosen].way_name
+        sideways = ways[options[chosen].way].corridor.approach
+        self._reach = sideways.length if isinstance(sideways, Approach) else 0.0
         told = ScoredProposals(
             tuple(option.name for option in options), tuple(option.way_name for option in options),
             motions.step * np.arange(motions.speed.shape[1]), *np.moveaxis(motions.pose, -1, 0), motions.speed,
@@ -268,7 +273,9 @@ class Planner:
         for number, (name, target) in enumerate(places):
             if number > 0 and not self._worth_it(name, ways[0], offset):
                 continue
-            reach = max(settings.return_distance, settings.return_time * speed, 4 * abs(offset - target))
+            reach = max(settings.return_distance, settings.return_time * speed, _SHALLOW * abs(offset - target))
+            if name == self._way and name != LANE:  # under way: to be there where it was meant to be
+                reach = max(self._reach - speed * dt, _LEAST_REACH * reach)
             approach = Approach(offset, slope, reach, target, bend)
             margin = settings.proposals.margin if ways else settings.lateral_margin
             corridor = Corridor(line, self.vehicle, margin, float(line.distance[-1]), approach)

@@ -38,7 +38,7 @@ class ProposalSettings(Settings):
     joining_before: float = setting(2.5, "time kept before what comes in behind", unit="s", low=0.0, high=10.0)
     margin: float = setting(0.5, "kept to what is passed there", unit="m", low=0.0, high=3.0)
     lane_changes: bool = setting(True, "use lanes beside the route's own, where the map has some")
-    berth: float = setting(5.0, "kept before what stands, where another lane is there", unit="m", low=0.0, high=20.0)
+    berth: float = setting(7.0, "kept before what stands, where another lane is there", unit="m", low=0.0, high=20.0)
     patience: float = setting(3.0, "time behind what stands until another lane is used", unit="s", low=0.0, high=60.0)
     learned: str = setting("none", "weights of a network that adds proposals: a name, a file, or none")
 
