@@ -148,11 +148,13 @@ def test_plans_are_continuous_from_step_to_step(seed: int) -> None:
     rows = rows[np.abs(rows[:, 1]) > 2.6]
     label = label[: len(rows)] * 0
     planner, road = Planner(), street()
-    x, speed, last = 0.0, 10.0, None
+    T, speed, last = np.eye(4), 10.0, None
     for k in range(25):
-        now = rows.copy()
-        now[:, :2] += 0.1 * k * rows[:, 3:5] + rng.normal(0.0, 0.03, (len(rows), 2)) - np.array([x, 0.0])
-        ego = EgoState(k * STEP_NS, pose_from_xy_yaw(x, 0.0, 0.0), np.array([speed, 0.0]))
+        now, yaw = rows.copy(), np.arctan2(T[1, 0], T[0, 0])
+        now[:, :2] += 0.1 * k * rows[:, 3:5] + rng.normal(0.0, 0.03, (len(rows), 2)) - T[:2, 3]
+        now[:, :2], now[:, 3:5] = now[:, :2] @ T[:2, :2], rows[:, 3:5] @ T[:2, :2]
+        now[:, 2] -= yaw
+        ego = EgoState(k * STEP_NS, T, np.array([speed, 0.0]))
         plan = planner.step(k * STEP_NS, objects_of(now, label), Boxes.empty(), ego, ROUTE, 14.0, road)
         way = plan.trajectory
         if last is not None and plan.decision.kind != DecisionKind.EMERGENCY_STOP:
@@ -164,7 +166,8 @@ def test_plans_are_continuous_from_step_to_step(seed: int) -> None:
                 assert way.acceleration[0] - last.acceleration[0] >= -allowed
             assert abs(np.interp(0.5, way.time, way.y) - np.interp(0.6, last.time, last.y)) < 0.1
         last = way
-        x, speed = x + 0.1 * speed, max(0.0, speed + 0.1 * float(way.acceleration[0]))
+        T = T @ pose_from_xy_yaw(*(float(np.interp(0.1, way.time, c)) for c in (way.x, way.y, way.yaw)))
+        speed = max(0.0, speed + 0.1 * float(way.acceleration[0]))
 
 
 @given(seed=st.integers(0, 10_000), spread=st.sampled_from([1.0, 1e3, 1e8]), extent=st.sampled_from([1e-3, 1.0, 1e4]))
