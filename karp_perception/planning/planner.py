@@ -73,7 +73,7 @@ _LEAST_REACH = 0.4  # of the way to a place beside that is always left to get th
 _ON_LINE = 0.2  # m from the line, within which the vehicle is on it
 _MOST_BEND = 0.1  # 1/m beside that of the line, with which a way begins
 _OUT_OF_LANE = 1.0  # m from the line, beyond which the vehicle is in another lane in part
-_SLOW = 2.0  # m/s: who is held up
+_SLOW = 0.5  # m/s: who is held up
 _NEAR_STOP = 60.0  # m to a stop line or the goal, nearer than which who stands ahead waits for it as well
 
 
