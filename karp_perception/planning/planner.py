@@ -128,6 +128,11 @@ class Planner:
         self._forget()
         self.safety.reset()
 
+    def warm_up(self) -> None:
+        """Loads, or compiles, what is compiled: the first plan need not wait for it. Forgets everything."""
+        self.step(0, Objects.empty(), Boxes.empty(), EgoState.standing(0))
+        self.reset()
+
     def _forget(self) -> None:
         self._stamp_ns: int | None = None
         self._last: Plan | None = None

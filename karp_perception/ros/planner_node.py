@@ -33,6 +33,7 @@ class PlannerNode(PerceptionNode):
     def build(self) -> None:
         """The planner and its joined inputs."""
         self.planner = Planner(self.settings.planner, self.settings.vehicle)
+        self.planner.warm_up()
         self.odometry = OdometryInput(self)
         self.transforms = TransformBuffer(self.settings.sensing.transform_history)
         self.route = RouteInput(self, self.transforms)
