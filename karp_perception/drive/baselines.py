@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -35,7 +36,7 @@ _SMOOTH = 1.5  # m over which directions of the route are averaged
 _ON_LINE = 1.0  # m beside the route within which a stop line is the route's
 
 
-class RouteBaseline:
+class RouteBaseline(ABC):
     """Drives along the middle of the route; how fast is up to who inherits it."""
 
     def __init__(self, vehicle: Vehicle = Vehicle()) -> None:
@@ -69,6 +70,7 @@ class RouteBaseline:
         speeds, decision = self.speeds(max(ego.speed, 0.0), limit, way, boxes, _lines(ego, road))
         return Plan(stamp_ns, self._trajectory(way, speeds), decision)
 
+    @abstractmethod
     def speeds(
         self, speed: float, limit: float, way: np.ndarray, boxes: Boxes, lines: np.ndarray
     ) -> tuple[np.ndarray, Decision]:
@@ -83,7 +85,6 @@ class RouteBaseline:
         Returns:
             (T,) m/s at every `_STEP` from now on, and the decision.
         """
-        raise NotImplementedError
 
     def _ahead(self, ego: EgoState, route: Route) -> np.ndarray:
         """(N, 2) m in `base_link`: the route from beside the vehicle's origin on, as far as one looks."""
