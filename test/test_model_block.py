@@ -6,10 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_model import SMALL  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from karp_perception.detection.model.block import MASKED, Attention, Block, ConvStem  # noqa: E402
-from karp_perception.detection.model.lidar_encoder import from_windows, to_windows  # noqa: E402
+from karp_perception.detection.model.detector_net import build  # noqa: E402
+from karp_perception.detection.model.lidar_encoder import from_squares, from_windows, to_windows  # noqa: E402
 
 
 def test_attention_equals_scaled_dot_product_attention() -> None:
@@ -98,3 +100,33 @@ def test_windows_hold_the_right_tokens_and_go_back(strided: bool) -> None:
 
 def test_stem_halves_once_for_each_entry() -> None:
     assert ConvStem(5, (8, 16, 24), 1)(torch.zeros(2, 5, 32, 48)).shape == (2, 24, 4, 6)
+
+
+def test_squares_are_laid_out_as_pixel_shuffle_lays_them_out() -> None:
+    torch.manual_seed(6)
+    coarse = torch.randn(2, 4 * 5, 3, 7)
+    # torch counts the place within a square fastest, behind the channel.
+    channel_first = coarse.reshape(2, 4, 5, 3, 7).transpose(1, 2).reshape(2, 20, 3, 7)
+    expected = functional.pixel_shuffle(channel_first, 2).permute(0, 2, 3, 1)
+    torch.testing.assert_close(from_squares(coarse), expected, rtol=0, atol=0)
+
+
+def test_context_adds_nothing_to_a_new_network_and_reaches_far_in_a_trained_one() -> None:
+    net = build(SMALL, 1)
+    context = net.lidar_encoder.context
+    tokens = torch.rand(1, SMALL.width, *SMALL.canvas_tokens, requires_grad=True)
+    assert (context(tokens) == 0).all()
+    with torch.no_grad():
+        context.back.weight.normal_()
+        for pair in context.convolutions:
+            pair.second[1].weight.fill_(1.0)
+    context(tokens)[0, 8, 8].square().sum().backward()
+    seen = tokens.grad.abs().sum(dim=(0, 1)) > 0
+    reach = SMALL.token_m * torch.nonzero(seen[:, 8])[:, 0]
+    assert float(reach.max() - reach.min()) > 18.0  # m: the longest vehicle
+
+
+def test_a_new_residual_pair_is_the_identity_on_what_a_relu_gave() -> None:
+    net = build(SMALL, 1)
+    x = torch.rand(1, SMALL.width, 6, 6)
+    torch.testing.assert_close(net.lidar_encoder.refine(x), x, rtol=0, atol=0)

@@ -129,5 +129,18 @@ class ConvStem(nn.Module):
         return x
 
 
+class ResidualConvs(nn.Module):
+    """Two 3x3 convolutions whose result is added to their input; of a new network, nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels, 1)
+        self.second = _convolution(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, X, Y) -> the same."""
+        return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs))

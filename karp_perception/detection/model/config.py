@@ -39,6 +39,8 @@ class ModelConfig:
     # Above ground: road, kerb, wheel, bonnet, shoulder, roof, van, lorry.
     height_edges_m: tuple[float, ...] = (-0.3, 0.15, 0.4, 0.8, 1.2, 1.6, 2.2, 3.0, 4.5)
     lidar_stem: tuple[int, ...] = (48, 128)  # channels of the halvings from cells to tokens of 1.6 m
+    context_width: int = 192  # channels at half the tokens' resolution: convolutions are cheap there
+    context_blocks: int = 3  # each sees 13 m farther; the longest vehicles have 18 m
     lidar_blocks: int = 2  # one in local windows, one in strided windows that span the canvas
     window: int = 8  # tokens along a window's side: 64 tokens attend to each other, 13 m in a local window
 
@@ -183,6 +185,7 @@ TINY = ModelConfig(
     x_range_m=(-51.2, 51.2),  # nuScenes' range for cars is 50 m all around
     y_range_m=(-51.2, 51.2),
     lidar_stem=(64, 192),
+    context_width=256,
     lidar_blocks=4,
     width=192,
     heads=6,

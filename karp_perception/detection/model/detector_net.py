@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from karp_perception.detection.model.block import MASKED, Block
+from karp_perception.detection.model.block import MASKED, Block, ResidualConvs
 from karp_perception.detection.model.config import CLASSES, ModelConfig
 from karp_perception.detection.model.image_encoder import ImageEncoder
 from karp_perception.detection.model.lidar_encoder import LidarEncoder
@@ -351,6 +351,10 @@ def _initialise(net: DetectorNet) -> None:
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, ResidualConvs):
+            nn.init.zeros_(module.second[1].weight)
+    nn.init.zeros_(net.lidar_encoder.context.back.weight)
+    nn.init.zeros_(net.lidar_encoder.context.back.bias)
     nn.init.normal_(net.learned, std=0.02)
     never = -math.log((1 - _PRIOR) / _PRIOR)
     nn.init.constant_(net.heatmap.bias, never)

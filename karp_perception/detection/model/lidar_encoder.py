@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from karp_perception.detection.model.block import Block, ConvStem
+from karp_perception.detection.model.block import Block, ConvStem, ResidualConvs
 from karp_perception.detection.model.config import ModelConfig
 
 # Axes of (B, a, b, c, d, D): which pairs count windows and which count tokens within one.
@@ -40,13 +40,42 @@ def from_windows(windows: Tensor, shape: tuple[int, int], window: int, *, stride
     return cut.permute(_FROM_STRIDED if strided else _LOCAL).reshape(-1, nx, ny, windows.shape[-1])
 
 
+def from_squares(coarse: Tensor) -> Tensor:
+    """Each place's 4 D numbers to the D of each of the four tokens that it stands for.
+
+    (B, 4 * D, X, Y) -> (B, 2 X, 2 Y, D); of the first axis, the place along x counts slowest, then the one along y.
+    """
+    batch, channels, nx, ny = coarse.shape
+    squares = coarse.reshape(batch, 2, 2, channels // 4, nx, ny).permute(0, 4, 1, 5, 2, 3)
+    return squares.reshape(batch, 2 * nx, 2 * ny, channels // 4)
+
+
+class Context(nn.Module):
+    """What lies within some 20 m of each token: at half their resolution, where far is near, and brought back.
+
+    A lorry is longer than what the stem sees of it, and attention within fixed windows ends where a window ends.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.halve = ConvStem(config.width, (config.context_width,))
+        self.convolutions = nn.Sequential(*(ResidualConvs(config.context_width) for _ in range(config.context_blocks)))
+        self.back = nn.Conv2d(config.context_width, 4 * config.width, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, D, X, Y) -> (B, X, Y, D), to be added to the tokens."""
+        return from_squares(self.back(self.convolutions(self.halve(tokens))))
+
+
 class LidarEncoder(nn.Module):
-    """A convolutional stem from cells to tokens, then blocks in local and strided windows by turns."""
+    """A convolutional stem from cells to tokens, their context, then blocks in local and strided windows by turns."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.window = config.window
         self.stem = ConvStem(config.canvas_channels, config.lidar_stem)
+        self.refine = ResidualConvs(config.width)
+        self.context = Context(config)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.lidar_blocks)
         )
@@ -62,7 +91,8 @@ class LidarEncoder(nn.Module):
         Returns:
             (B, x * y, D), y running fastest.
         """
-        grid = self.stem(canvas).permute(0, 2, 3, 1)
+        tokens = self.refine(self.stem(canvas))
+        grid = tokens.permute(0, 2, 3, 1) + self.context(tokens)
         _, nx, ny, width = grid.shape
         position = position.reshape(1, nx, ny, width).expand(grid.shape[0], nx, ny, width)
         for number, block in enumerate(self.blocks):

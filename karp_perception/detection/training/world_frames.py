@@ -34,7 +34,9 @@ _SIDE_VIEW_DEG = (60.0, 75.0)
 _SIDE_DEG = (45.0, 65.0)  # to where the side cameras look
 _PITCH_DEG = 2.0
 # More of what is seldom seen than streets have: ten classes can then be learnt from thousands of frames, not millions.
-_TRAFFIC = {"density": 1.6, "uncommon": 3.0, "pedestrians": 1.5, "roadworks": 0.5, "clear": 15.0, "models": 60}
+_TRAFFIC = {
+    "density": 1.8, "uncommon": 5.0, "pedestrians": 1.5, "roadworks": 0.6, "halted": 18, "clear": 15.0, "models": 60,
+}  # fmt: skip
 
 
 def training_rig(rng: np.random.Generator) -> Rig:

@@ -223,5 +223,7 @@ TRUCKS: tuple[Family, ...] = (
     _rigid("tipper", _tipper, 0.95, 1.75, Sizes((6.9, 2.45, 3.0), (0.7, 0.08, 0.2))),
     _rigid("tanker_truck", _tank, 0.93, 1.75, Sizes((7.8, 2.48, 3.1), (0.7, 0.06, 0.2))),
     _rigid("garbage_truck", _garbage, 0.84, 1.8, Sizes((8.0, 2.5, 3.35), (0.7, 0.06, 0.2))),
+    _rigid("light_truck", _box, 0.88, 1.35, Sizes((5.0, 1.75, 2.25), (0.4, 0.1, 0.2))),
+    _rigid("light_flatbed", _flatbed, 1.0, 1.35, Sizes((4.9, 1.75, 2.05), (0.4, 0.1, 0.12))),
     Family("semi_tractor", ObjectClass.TRUCK, Sizes((6.1, 2.5, 3.65), (0.35, 0.05, 0.2)), draw_tractor),
 )

@@ -56,6 +56,7 @@ class Mix:
         heavy, buses, two_wheelers: shares of the motor vehicles.
         people: a km of walkway.
         parked: share of the spaces that are taken.
+        parked_uncommon: times the usual share of parked two-wheelers and lorries among them.
     """
 
     vehicles: float = 16.0
@@ -66,6 +67,7 @@ class Mix:
     two_wheelers: float = 0.05
     people: float = 45.0
     parked: float = 0.75
+    parked_uncommon: float = 1.0
 
     def enriched(self, factor: float) -> Mix:
         """The mix with that many times the heavy vehicles, buses and two-wheelers, at most `_MOST_UNCOMMON` in all."""
@@ -77,6 +79,7 @@ class Mix:
             heavy=motor * self.heavy,
             buses=motor * self.buses,
             two_wheelers=motor * self.two_wheelers,
+            parked_uncommon=factor,
         )
 
     def families(self) -> dict[str, float]:
@@ -195,14 +198,15 @@ class Population:
 
     def parked_vehicle(self, length: float, width: float) -> Model | None:
         """What stands in a space of this size (m): None where nothing that was drawn fits into it."""
+        more = self.mix.parked_uncommon
         if length < 3.0 or width < 1.4:
             names: Mapping[str, float] = PARKED_BIKES
         elif length > 9.0:
             names = {**TRUCKS, **BUSES, "panel_van": 3}
         else:
-            names = {**CARS, "parked_motorcycle": 2, "parked_scooter": 1, "parked_bicycle": 1}
+            names = {**CARS, "parked_motorcycle": 2 * more, "parked_scooter": more, "parked_bicycle": more}
             if length > 6.5:
-                names = {**names, "box_truck": 3, "rigid_truck": 5}
+                names = {**names, "box_truck": 3 * more, "rigid_truck": 5 * more}
         for _ in range(6):
             model = self.model(self.one_of(names))
             if model.size[0] <= length - 0.3 and model.size[1] <= width + 0.1:

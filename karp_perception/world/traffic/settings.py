@@ -41,6 +41,9 @@ class TrafficSettings(Settings):
     pedestrians: float = setting(1.0, "of people; 1 is the family's usual", low=0.0, high=5.0)
     parking: float = setting(1.0, "of parked vehicles; 1 is the family's usual", low=0.0, high=3.0)
     roadworks: float = setting(0.3, "chance that a place has some", low=0.0, high=1.0)
+    halted: int = setting(
+        0, "lorries, buses, trailers, machines and two-wheelers left standing beside the road", low=0, high=60
+    )
     jaywalking: float = setting(0.15, "chance that someone who crosses does it anywhere", low=0.0, high=1.0)
     max_vehicles: int = setting(40, "that drive at once", low=0, high=200)
     max_pedestrians: int = setting(40, "that are about at once", low=0, high=200)

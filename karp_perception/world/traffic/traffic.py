@@ -18,6 +18,7 @@ from karp_perception.world.layout import Layout
 from karp_perception.world.models.model import Model
 from karp_perception.world.traffic.driving import Driving
 from karp_perception.world.traffic.fleet import Kind
+from karp_perception.world.traffic.halted import halted
 from karp_perception.world.traffic.parked import Placed, parked, standing_actors
 from karp_perception.world.traffic.people import People
 from karp_perception.world.traffic.population import Draw, Population, mix_of
@@ -73,6 +74,7 @@ class Traffic:
         population = Population(mix, rng, draw, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
         placed += roadworks(layout, population, rng, settings.roadworks)
+        placed += halted(layout, population, rng, settings.halted, placed)
         self.people = People(layout, settings, population, rng, self._next_number)
         bystanders = self.people.fill()
         scripts = self._script_obstacles()
