@@ -85,6 +85,9 @@ class ModelConfig:
         rows, columns = self.image_tokens
         shown = self.cameras * rows * columns
         self._require(0 < self.image_queries <= shown, "image_queries", f"1 to {shown} (the image tokens)")
+        self._require(self.context_width >= 1, "context_width", "at least 1")
+        even = all(count % 2 == 0 for count in self.canvas_tokens)
+        self._require(even, "window", "one with which the canvas has an even number of tokens along x and y")
         self._require(self.decoder_layers >= 1, "decoder_layers", "at least 1")
 
     def _require(self, right: bool, name: str, expected: str) -> None:
@@ -185,8 +188,8 @@ TINY = ModelConfig(
     x_range_m=(-51.2, 51.2),  # nuScenes' range for cars is 50 m all around
     y_range_m=(-51.2, 51.2),
     lidar_stem=(64, 192),
-    context_width=256,
-    lidar_blocks=4,
+    context_width=160,  # with the blocks of convolutions, what a weight file of 20 MB has room for
+    context_blocks=2,
     width=192,
     heads=6,
     mlp_ratio=4,
