@@ -22,11 +22,12 @@ from karp_perception.evaluation.prediction_run import (
     evaluate_prediction,
     prediction_tables,
 )
+from karp_perception.prediction.history import EGO_ID
 from karp_perception.prediction.lanes import Lanes
 from karp_perception.prediction.manoeuvres import COUNT, load_manoeuvres, row_names
 from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.prediction.training.manoeuvre_fit import fit, write_manoeuvres
-from karp_perception.prediction.training.moments import EGO_ID, moments
+from karp_perception.prediction.training.moments import moments
 from karp_perception.prediction.training.perceived import PerceptionErrors, perceived
 from karp_perception.prediction.training.samples import samples_of
 from karp_perception.prediction.training.settings import PredictorTrainSettings

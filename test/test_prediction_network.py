@@ -36,9 +36,10 @@ from karp_perception.prediction.tokens import (
 )
 from karp_perception.prediction.training.net import PredictorNet
 from karp_perception.prediction.training.objective import objective, rolled_out
-from karp_perception.prediction.training.samples import Samples, batches
+from karp_perception.prediction.training.samples import Samples
 from karp_perception.prediction.training.settings import PredictorTrainSettings
 from karp_perception.prediction.training.trainer import train
+from karp_perception.small_network.training.samples import drawn_rows
 
 SMALL = PredictorConfig(width=16, heads=2, layers=2)
 QUICK = PredictorTrainSettings(steps=60, batch_size=32, warm_up=5, learning_rate=5e-3, average=0.9, save_every=0.0)
@@ -300,11 +301,11 @@ def test_samples_are_kept_and_made_anew_where_they_are_others(tmp_path: Path) ->
         Samples.load(file, "seed 1")
 
 
-def test_a_batch_is_the_same_whoever_asks_for_it() -> None:
-    stream = batches(1000, 8, 3, 0)
-    drawn = [next(stream) for _ in range(6)]
-    np.testing.assert_array_equal(next(batches(1000, 8, 3, 5)), drawn[5])
+def test_a_batch_depends_on_the_step_alone() -> None:
+    drawn = [drawn_rows(1000, 8, 3, step) for step in range(6)]
+    np.testing.assert_array_equal(drawn_rows(1000, 8, 3, 5), drawn[5])
     assert not np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn_rows(1000, 8, 4, 5), drawn[5])
 
 
 def test_without_weights_manoeuvres_remain(caplog: pytest.LogCaptureFixture) -> None:

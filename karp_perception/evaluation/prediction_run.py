@@ -7,7 +7,7 @@ also while they wait, within 70 m of the vehicle, and that are there for the who
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from karp_perception.core.errors import ConfigurationError
 from karp_perception.evaluation.held_out_frames import EVALUATION_SEEDS
 from karp_perception.evaluation.prediction import MEASURES, PredictionScores, prediction_scores
 from karp_perception.prediction.constant_velocity import constant_velocity_paths
+from karp_perception.prediction.history import EGO_ID
 from karp_perception.prediction.kinematic import kinematic_paths
 from karp_perception.prediction.lanes import Lanes
 from karp_perception.prediction.network import PredictorNetwork
 from karp_perception.prediction.predictor import open_network
-from karp_perception.prediction.rollout import dense_paths, segments
 from karp_perception.prediction.settings import PredictionSettings
-from karp_perception.prediction.state import GROUPS, MotionState
-from karp_perception.prediction.tokens import LanePieces, tokens_of
-from karp_perception.prediction.training.moments import EGO_ID, Moment, moments
+from karp_perception.prediction.state import GROUPS
+from karp_perception.prediction.tokens import LanePieces
+from karp_perception.prediction.training.moments import Moment, moments
 from karp_perception.prediction.training.perceived import PerceptionErrors, perceived
 from karp_perception.records import versions, write_json
 from karp_perception.world.traffic_drives import TrafficDrive, TrafficDrives
@@ -93,20 +93,16 @@ def predictions(
     moment: Moment, rows: np.ndarray, lanes: Mapping[str, Lanes | None], network: PredictorNetwork | None
 ) -> Iterator[tuple[str, str, Found]]:
     """Paths (N, K, T, 3) and probabilities (N, K) of the things `rows` (N,) of a moment by method and known lanes."""
-    settings = PredictionSettings()
-    state = replace(moment.state, turn_rate=moment.past.turn_rate(moment.state))
-    chosen: MotionState = state.take(rows)
+    settings, state = PredictionSettings(), moment.state
+    chosen = state.take(rows)
     velocity = chosen.speed[:, None] * np.column_stack([np.cos(chosen.heading), np.sin(chosen.heading)])
     straight = constant_velocity_paths(chosen.position, chosen.yaw, velocity, settings)
     yield CONSTANT_VELOCITY, LANES_KNOWN[0], straight
     for known, ways in lanes.items():
         yield MANOEUVRES, known, kinematic_paths(chosen, settings, ways)
         if network is not None:
-            pieces = None if ways is None else LanePieces.of(ways)
-            tokens = tokens_of(rows, state, moment.past, moment.size, moment.ids == EGO_ID, pieces)
-            controls = network.run(tokens)
-            knots = controls.knots(chosen, segments(settings))
-            yield NETWORK, known, (dense_paths(chosen, knots, settings), controls.probability)
+            own, pieces = moment.ids == EGO_ID, None if ways is None else LanePieces.of(ways)
+            yield NETWORK, known, network.paths(rows, state, moment.past, moment.size, own, pieces, settings)
 
 
 def _measure(drive: TrafficDrive, number: int, network: PredictorNetwork | None, tally: _Tally) -> None:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from karp_perception.core.columns import Columns
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.prediction.state import MotionState
+
+EGO_ID = 0
+"""Id of the vehicle itself among things."""
 
 LAGS_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6)
 """How long ago the moments are that are looked at, s."""
@@ -20,7 +24,7 @@ _RATE_SPEED = 1.5  # m/s: slower things have no direction that could turn
 
 
 @dataclass(frozen=True)
-class Past:
+class Past(Columns):
     """N things at L moments before now, the latest first.
 
     Attributes:

@@ -27,9 +27,8 @@ def kinematic_paths(
         summing to 1.
     """
     joined = np.full(len(state), -1) if lanes is None else lanes.joined(state)
-    table = table or load_manoeuvres()
-    rows = row_of(state, joined >= 0)
-    chosen = Manoeuvres(*(getattr(table, name)[rows] for name in Manoeuvres.__dataclass_fields__))
+    table = load_manoeuvres() if table is None else table
+    chosen = table.take(row_of(state, joined >= 0))
     return manoeuvre_paths(state, chosen, settings, lanes, joined), chosen.probability
 
 

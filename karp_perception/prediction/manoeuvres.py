@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from karp_perception.core.columns import Columns
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.resources import resource
 from karp_perception.prediction.rollout import SEGMENT_S
@@ -41,7 +42,7 @@ TURNING_S = (3.0, 3.0, 1.5, 1.5)
 
 
 @dataclass(frozen=True)
-class Manoeuvres:
+class Manoeuvres(Columns):
     """Rows by `row_of`; the columns (R, COUNT) of FIELDS."""
 
     acceleration: np.ndarray

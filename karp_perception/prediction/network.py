@@ -1,22 +1,27 @@
-"""The predictor network in numpy: so small that no backend is worth its start, and torch is not needed.
-
-The same arithmetic as `training.net.PredictorNet`, which it is tested against.
-"""
+"""The predictor network: what things may do, by what is around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import softmax
 
-from karp_perception.core.small_network import Layers, block_shapes, linear_shapes, norm_shapes, read_weights
 from karp_perception.prediction.config import PredictorConfig
-from karp_perception.prediction.rollout import SEGMENT_S, roll_out
+from karp_perception.prediction.history import Past
+from karp_perception.prediction.rollout import SEGMENT_S, dense_paths, roll_out, segments
+from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.prediction.state import MotionState
-from karp_perception.prediction.tokens import OTHER_WIDTH, OTHERS, PIECE_WIDTH, TARGET_WIDTH, Tokens
+from karp_perception.prediction.tokens import (
+    OTHER_WIDTH,
+    PIECE_WIDTH,
+    TARGET_WIDTH,
+    LanePieces,
+    Tokens,
+    tokens_of,
+)
+from karp_perception.small_network.network import SmallNetwork
 
 MOST_ACCELERATION, MOST_TURN = 6.0, 2.0
 """Of a path, either way, m/s² and rad/s; what a body can do bounds it further."""
@@ -46,40 +51,45 @@ class Controls:
         return roll_out(corrected, self.acceleration[..., second], self.turn_rate[..., second])
 
 
-class PredictorNetwork:
-    """Weights and how to apply them.
+class PredictorNetwork(SmallNetwork[PredictorConfig]):
+    """Weights and how to apply them, see SmallNetwork; in torch it is `training.net.PredictorNet`."""
 
-    Args:
-        weights: by the names of PredictorNet's state_dict.
-        config: shapes.
-        digest: identifies the weights' content.
-    """
-
-    def __init__(self, weights: Mapping[str, np.ndarray], config: PredictorConfig, digest: str = "") -> None:
-        self.config, self.digest = config, digest
-        self._layers = Layers(weights, config.heads)
+    configuration = PredictorConfig
+    inputs: ClassVar = {"target": TARGET_WIDTH, "others": OTHER_WIDTH, "pieces": PIECE_WIDTH}
 
     @classmethod
-    def from_file(cls, file: Path) -> PredictorNetwork:
-        """Weights from a safetensors file. Raises ConfigurationError where it is none, or of another network."""
-        return cls(*read_weights(file, "predictor", PredictorConfig.from_json, _shapes))
+    def outputs(cls, config: PredictorConfig) -> dict[str, int]:
+        """Of each path its controls and its logit; of each thing the correction."""
+        return {"controls": 2 * config.controls + 1, "correction": 2}
+
+    def paths(
+        self,
+        rows: np.ndarray,
+        state: MotionState,
+        past: Past,
+        size: np.ndarray,
+        own: np.ndarray,
+        pieces: LanePieces | None,
+        settings: PredictionSettings,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """K paths each of some things.
+
+        Args:
+            rows, state, past, size, own, pieces: see `tokens.tokens_of`.
+            settings: how far and finely.
+
+        Returns:
+            paths (N, K, T, 3) of x, y (m), yaw (rad), the first point one step ahead, and their probabilities (N, K).
+        """
+        controls, chosen = self.run(tokens_of(rows, state, past, size, own, pieces)), state.take(rows)
+        return dense_paths(chosen, controls.knots(chosen, segments(settings)), settings), controls.probability
 
     def run(self, tokens: Tokens) -> Controls:
         """What things may do, by their tokens."""
-        config, layers = self.config, self._layers
+        layers, count = self._layers, self.config.controls
         itself = layers.embedded("target", tokens.target)
-        known = np.concatenate([np.ones((len(tokens), 1), bool), tokens.other_known, tokens.piece_known], axis=1)
-        # Most tokens do not exist: nothing is computed of those.
-        every = np.zeros((*known.shape, config.width), np.float32)
-        every[:, 0] = itself
-        every[:, 1 : 1 + OTHERS][tokens.other_known] = layers.embedded("others", tokens.others[tokens.other_known])
-        every[:, 1 + OTHERS :][tokens.piece_known] = layers.embedded("pieces", tokens.pieces[tokens.piece_known])
-        memory = layers.normed("memory_norm", every[known])
-        x = itself[:, None] + layers["modes"]
-        for layer in range(config.layers):
-            x = layers.block(f"layers.{layer}", x, memory, known)
-        out = layers.linear("controls", layers.normed("norm", x))
-        count = config.controls
+        around = {"others": (tokens.others, tokens.other_known), "pieces": (tokens.pieces, tokens.piece_known)}
+        out = layers.linear("controls", self._answers(itself, around))
         correction = np.tanh(layers.linear("correction", itself)) * np.array([MOST_HEADING, MOST_SPEED], np.float32)
         return Controls(
             MOST_ACCELERATION * np.tanh(out[..., :count]).astype(float),
@@ -87,17 +97,3 @@ class PredictorNetwork:
             softmax(out[..., -1].astype(float), axis=-1),
             correction.astype(float),
         )
-
-
-def _shapes(config: PredictorConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of all weights, by name."""
-    d = config.width
-    linear = {
-        "target.0": (d, TARGET_WIDTH), "target.2": (d, d), "others.0": (d, OTHER_WIDTH), "others.2": (d, d),
-        "pieces.0": (d, PIECE_WIDTH), "pieces.2": (d, d), "controls": (2 * config.controls + 1, d),
-        "correction": (2, d),
-    }  # fmt: skip
-    shapes = {"modes": (config.modes, d)} | linear_shapes(linear) | norm_shapes(["memory_norm", "norm"], d)
-    for k in range(config.layers):
-        shapes |= block_shapes(f"layers.{k}", d, config.mlp_ratio * d)
-    return shapes

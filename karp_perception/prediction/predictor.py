@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,20 +9,13 @@ import numpy as np
 from karp_perception.core import EgoState, Lane, Objects, Road, Route, Vehicle
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.core.geometry import invert_pose, wrap_angle, yaw_of
-from karp_perception.core.resources import resource
-from karp_perception.prediction.history import History
+from karp_perception.prediction.history import EGO_ID, History
 from karp_perception.prediction.kinematic import kinematic_paths
 from karp_perception.prediction.lanes import Lanes, ways_ahead
 from karp_perception.prediction.network import PredictorNetwork
-from karp_perception.prediction.rollout import dense_paths, segments
 from karp_perception.prediction.settings import PredictionSettings
 from karp_perception.prediction.state import MotionState, is_movable
-from karp_perception.prediction.tokens import LanePieces, tokens_of
-
-_log = logging.getLogger(__name__)
-_EGO_ID = 0
-_NONE = "none"
-_SUFFIX = ".safetensors"
+from karp_perception.prediction.tokens import LanePieces
 
 
 class Predictor:
@@ -63,7 +55,7 @@ class Predictor:
             road: all of them, where there is a map, in `odom`.
         """
         state, size = self._all(objects, ego)
-        ids = np.r_[_EGO_ID, objects.track_id]
+        ids = np.r_[EGO_ID, objects.track_id]
         self._history.add(stamp_ns * 1e-9, ids, state)
         if len(objects) == 0:
             return objects
@@ -80,11 +72,8 @@ class Predictor:
         if len(rest):
             found.append((rest, *kinematic_paths(state.take(rest), self.settings, lanes and lanes[0])))
         if self.network and len(learnt):
-            tokens = tokens_of(learnt, state, past, size, ids == _EGO_ID, lanes and lanes[1])
-            controls = self.network.run(tokens)
-            chosen = state.take(learnt)
-            knots = controls.knots(chosen, segments(self.settings))
-            found.append((learnt, dense_paths(chosen, knots, self.settings), controls.probability))
+            own, pieces = ids == EGO_ID, lanes and lanes[1]
+            found.append((learnt, *self.network.paths(learnt, state, past, size, own, pieces, self.settings)))
         return _with_paths(objects, found, ego, self.settings)
 
     def _all(self, objects: Objects, ego: EgoState) -> tuple[MotionState, np.ndarray]:
@@ -119,18 +108,7 @@ class Predictor:
 def open_network(name: str) -> PredictorNetwork | None:
     """The network of a shipped name or a file; None for `none`, and, with a line in the log, where a shipped name has
     no weights. Raises ConfigurationError for a file that cannot be used."""
-    if name == _NONE:
-        return None
-    if name.endswith(_SUFFIX):
-        from pathlib import Path
-
-        return PredictorNetwork.from_file(Path(name).expanduser())
-    try:
-        file = resource("models", name + _SUFFIX)
-    except ConfigurationError as error:
-        _log.warning("paths come from manoeuvres alone: %s", error)
-        return None
-    return PredictorNetwork.from_file(file)
+    return PredictorNetwork.open(name, without="paths come from manoeuvres alone")
 
 
 def _with_paths(

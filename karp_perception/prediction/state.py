@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karp_perception.core import Boxes, ObjectClass
+from karp_perception.core.columns import Columns
 from karp_perception.core.geometry import wrap_angle
 
 _DIRECTED = 1.0  # m/s: slower things move along their body, whatever the filtered velocity's direction says
@@ -23,7 +24,7 @@ _LATERAL = np.array([4.5, 3.0, 3.0, 3.0, 3.0, 3.0, 5.0, 4.0, 0.0, 0.0, 4.5])
 
 
 @dataclass(frozen=True)
-class MotionState:
+class MotionState(Columns):
     """N things at one moment, in any planar frame.
 
     Attributes:
@@ -65,13 +66,6 @@ class MotionState:
         speed = np.where(directed, speed, np.abs(along))
         rate = np.zeros(len(speed)) if turn_rate is None else turn_rate
         return cls(position, yaw, wrap_angle(heading), speed, rate, label)
-
-    def __len__(self) -> int:
-        return len(self.speed)
-
-    def take(self, rows: np.ndarray) -> MotionState:
-        """Those rows alone."""
-        return MotionState(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     @property
     def group(self) -> np.ndarray:

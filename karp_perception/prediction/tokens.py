@@ -5,10 +5,11 @@ All is in the thing's own frame, so that nothing has to be learnt twice for anot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from karp_perception.core.columns import Columns
 from karp_perception.prediction.history import LAGS_S, Past
 from karp_perception.prediction.lanes import SPACING, Lanes
 from karp_perception.prediction.state import MotionState
@@ -52,7 +53,7 @@ class LanePieces:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(Columns):
     """Of N things, float32; masks say which tokens exist.
 
     Attributes:
@@ -65,13 +66,6 @@ class Tokens:
     other_known: np.ndarray
     pieces: np.ndarray
     piece_known: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def take(self, rows: np.ndarray) -> Tokens:
-        """Those rows alone."""
-        return Tokens(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def tokens_of(

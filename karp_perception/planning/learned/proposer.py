@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from karp_perception.core.errors import ConfigurationError
-from karp_perception.core.resources import resource
 from karp_perception.planning.learned.network import KINDS, ProposerNetwork
 from karp_perception.planning.learned.offsets import STATIONS, Shifted, span_at
 from karp_perception.planning.learned.tokens import SECONDS, tokens_of, usual
 from karp_perception.planning.proposals import Idea, Moment
 
-_log = logging.getLogger(__name__)
-_NONE, _SUFFIX = "none", ".safetensors"
 _BESIDE = 0.3  # m: who ends up nearer to the line drives along it
 
 
@@ -63,13 +57,5 @@ def idea_of(moment: Moment, name: str, policy: str, shifts: np.ndarray, accelera
 def open_proposer(name: str) -> LearnedProposer | None:
     """The proposer of a shipped name or a file; None for `none`, and, with a line in the log, where a shipped name has
     no weights. Raises ConfigurationError for a file that cannot be used."""
-    if name == _NONE:
-        return None
-    if name.endswith(_SUFFIX):
-        return LearnedProposer(ProposerNetwork.from_file(Path(name).expanduser()))
-    try:
-        file = resource("models", name + _SUFFIX)
-    except ConfigurationError as error:
-        _log.warning("nothing is proposed by a network: %s", error)
-        return None
-    return LearnedProposer(ProposerNetwork.from_file(file))
+    network = ProposerNetwork.open(name, without="nothing is proposed by a network")
+    return None if network is None else LearnedProposer(network)

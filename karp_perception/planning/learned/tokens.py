@@ -6,10 +6,11 @@ a row of signs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from karp_perception.core.columns import Columns
 from karp_perception.core.geometry import wrap_angle
 from karp_perception.planning.learned.offsets import span_at
 from karp_perception.planning.proposals import Moment, Proposal
@@ -41,7 +42,7 @@ EGO_WIDTH, THING_WIDTH, PIECE_WIDTH, STOP_WIDTH = (len(SIGNS[name]) for name in 
 
 
 @dataclass(frozen=True)
-class SceneTokens:
+class SceneTokens(Columns):
     """Of B moments, float32; masks say which tokens exist.
 
     Attributes:
@@ -56,23 +57,10 @@ class SceneTokens:
     stops: np.ndarray
     stop_known: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.ego)
-
     def mirrored(self) -> SceneTokens:
         """The same moments in a mirror: left is right."""
-        return SceneTokens(
-            *(getattr(self, f.name) * SIGNS[f.name] if f.name in SIGNS else getattr(self, f.name) for f in fields(self))
-        )
-
-    def take(self, rows: np.ndarray) -> SceneTokens:
-        """Those rows alone."""
-        return SceneTokens(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-    @classmethod
-    def concatenate(cls, parts: list[SceneTokens]) -> SceneTokens:
-        """All of them, in order."""
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+        named = zip(self.names(), self.columns(), strict=True)
+        return SceneTokens(*(column * SIGNS[name] if name in SIGNS else column for name, column in named))
 
 
 def tokens_of(moment: Moment) -> SceneTokens:

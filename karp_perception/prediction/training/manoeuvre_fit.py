@@ -7,7 +7,6 @@ Six are chosen greedily, each such that the mean distance between the truth and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -67,16 +66,14 @@ def fit(examples: Iterable[tuple[Moment, Lanes | None]], settings: PredictionSet
     names = row_names()
     cost: dict[int, list[np.ndarray]] = {}
     for moment, lanes in examples:
-        past = moment.past.turn_rate(moment.state)
-        state = replace(moment.state, turn_rate=past)
+        state = moment.state
         joined = np.full(len(state), -1) if lanes is None else lanes.joined(state)
         rows = row_of(state, joined >= 0)
         # What is parked or stands about counts as well: nobody can tell it from what waits.
         whole = moment.there[:, _AT[-1] - 1] & (state.group < len(GROUPS) - 1)
         for row in np.unique(rows[whole]).tolist():
             which = np.flatnonzero(whole & (rows == row))
-            possible = _possible(names[row])
-            many = Manoeuvres(*(np.repeat(getattr(possible, n), len(which), 0) for n in possible.__dataclass_fields__))
+            many = _possible(names[row]).take(np.zeros(len(which), int))
             paths = manoeuvre_paths(state.take(which), many, settings, lanes, joined[which])
             at = np.array(_AT) - 1
             away = paths[:, :, at, :2] - moment.future[which][:, None, at]
@@ -109,7 +106,7 @@ def _chosen(possible: Manoeuvres, cost: np.ndarray) -> np.ndarray:
         nearest = np.minimum(nearest, cost[:, picked[-1]])
     share = np.bincount(cost[:, picked].argmin(axis=1), minlength=COUNT) / len(cost)
     share = np.maximum(share, _LEAST) / np.maximum(share, _LEAST).sum()
-    columns = [getattr(possible, n)[0, picked] for n in list(possible.__dataclass_fields__)[:4]]
+    columns = [column[0, picked] for column in possible.columns()[:4]]
     rows = np.column_stack([*columns, share])
     return rows[np.argsort(-share, kind="stable")]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from karp_perception.core.vehicle import Vehicle
-from karp_perception.prediction.history import History, Past
+from karp_perception.prediction.history import EGO_ID, History, Past
 from karp_perception.prediction.state import MotionState, is_movable
 from karp_perception.world.traffic_drives import TrafficDrive
-
-EGO_ID = 0
-"""Id of the vehicle itself among the things of a moment."""
 
 _RANGE = 70.0  # m around the vehicle within which things are tracked
 
@@ -24,7 +21,8 @@ class Moment:
 
     Attributes:
         time: s. ids: (N,) of things; the first is the vehicle itself, EGO_ID.
-        state: N things as perceived. past: of them. size: (N, 3) m. alive: (N,) see TrafficDrive.
+        state: N things as perceived, turn rates as their past tells. past: of them. size: (N, 3) m.
+        alive: (N,) see TrafficDrive.
         future: (N, T, 2) m, where they truly were every step from the next one on. there: (N, T) whether they were.
     """
 
@@ -69,4 +67,6 @@ def moments(truth: TrafficDrive, told: TrafficDrive, horizon: float, every: floa
         there[1:, :until] = np.logical_and.accumulate(truth.present[t + 1 : t + 1 + until, rows], axis=0).T
         size = np.vstack([(vehicle.front + vehicle.rear, vehicle.width, vehicle.height), truth.size[rows]])
         alive = np.r_[False, truth.alive[rows]]
-        yield Moment(t * truth.step, ids, state, history.past(ids), size, alive, future, there)
+        past = history.past(ids)
+        turning = replace(state, turn_rate=past.turn_rate(state))
+        yield Moment(t * truth.step, ids, turning, past, size, alive, future, there)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core.errors import ConfigurationError
 from karp_perception.detection.training.world_frames import TRAINING_FAMILIES
+from karp_perception.prediction.history import EGO_ID
 from karp_perception.prediction.lanes import Lanes
 from karp_perception.prediction.rollout import SEGMENT_S
-from karp_perception.prediction.state import MotionState
-from karp_perception.prediction.tokens import LanePieces, Tokens, tokens_of
-from karp_perception.prediction.training.moments import EGO_ID, Moment, moments
+from karp_perception.prediction.tokens import LanePieces, tokens_of
+from karp_perception.prediction.training.moments import Moment, moments
 from karp_perception.prediction.training.perceived import PerceptionErrors, perceived
 from karp_perception.prediction.training.settings import PredictorTrainSettings
-from karp_perception.records import atomic_file
+from karp_perception.small_network.training.samples import KeptSamples, as_text
 from karp_perception.world.traffic_drives import TrafficDrive, TrafficDrives, reversed_sides
 
 HORIZON_S = 5.0
@@ -25,7 +23,7 @@ _ERRORS = (0.3, 1.6)  # times PerceptionErrors, one number a drive
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(KeptSamples):
     """N things; tokens as in `tokens.Tokens`, with the route alone and with all lanes.
 
     Attributes:
@@ -47,31 +45,6 @@ class Samples:
     future: np.ndarray
     there: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.speed)
-
-    @classmethod
-    def concatenate(cls, parts: list[Samples]) -> Samples:
-        """All of them, in order."""
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
-
-    def save(self, file: Path, about: str) -> None:
-        """Write them, atomically; `about` says what they depend on."""
-        with atomic_file(file, "wb") as stream:
-            np.savez(stream, about=np.array(about), **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def load(cls, file: Path, about: str) -> Samples | None:
-        """Read what `save` wrote, None where it depends on something else. Raises ConfigurationError for any other
-        file."""
-        try:
-            with np.load(file) as content:
-                if str(content["about"]) != about:
-                    return None
-                return cls(*(content[f.name] for f in fields(cls)))
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigurationError(f"{file}: expected samples of `karp train`: {error}; remove the file") from None
-
 
 def samples_of(drive: TrafficDrive, number: int, settings: PredictorTrainSettings) -> list[Samples]:
     """The samples of a drive, moment by moment; its number decides what is random about them."""
@@ -89,9 +62,7 @@ def samples_of(drive: TrafficDrive, number: int, settings: PredictorTrainSetting
 
 def made_from(settings: PredictorTrainSettings) -> str:
     """The settings that samples depend on, as text."""
-    return ", ".join(
-        f"{name} {getattr(settings, name)}" for name in ("seed", "drives", "duration", "every", "standing")
-    )
+    return as_text(settings, ("seed", "drives", "duration", "every", "standing"))
 
 
 def world_samples(
@@ -102,23 +73,15 @@ def world_samples(
     parts: list[Samples] = []
     for number in range(settings.drives):
         drive = drives.drive(number)
-        parts += map(_small, samples_of(reversed_sides(drive) if number % 2 else drive, number, settings))
+        found = samples_of(reversed_sides(drive) if number % 2 else drive, number, settings)
+        parts += (samples.with_floats(np.float16) for samples in found)  # hundreds of thousands of them lie in memory
         progress(number + 1, settings.drives)
     return Samples.concatenate(parts)
 
 
-def batches(count: int, size: int, seed: int, first: int) -> Iterator[np.ndarray]:
-    """Rows (size,) of batch `first` and those after it, without end: each a draw of its own."""
-    step = first
-    while True:
-        yield np.random.default_rng([seed, step, 5]).integers(count, size=size)
-        step += 1
-
-
 def _of_moment(moment: Moment, rows: np.ndarray, route: LanePieces, lanes: LanePieces, stride: int) -> Samples:
-    state: MotionState = replace(moment.state, turn_rate=moment.past.turn_rate(moment.state))
-    own = moment.ids == EGO_ID
-    tokens: Tokens = tokens_of(rows, state, moment.past, moment.size, own, route)
+    state, own = moment.state, moment.ids == EGO_ID
+    tokens = tokens_of(rows, state, moment.past, moment.size, own, route)
     every = tokens_of(rows, state, moment.past, moment.size, own, lanes)
     chosen = state.take(rows)
     c, s = np.cos(chosen.heading)[:, None], np.sin(chosen.heading)[:, None]
@@ -130,9 +93,3 @@ def _of_moment(moment: Moment, rows: np.ndarray, route: LanePieces, lanes: LaneP
         tokens.target, tokens.others, tokens.other_known, tokens.pieces, tokens.piece_known, every.pieces,
         every.piece_known, chosen.speed, chosen.limits, np.where(there[..., None], future, 0.0), there,
     )  # fmt: skip
-
-
-def _small(samples: Samples) -> Samples:
-    """Floats in 16 bits: hundreds of thousands of them lie in memory."""
-    columns = (getattr(samples, f.name) for f in fields(samples))
-    return Samples(*(c.astype(np.float16) if c.dtype.kind == "f" else c for c in columns))

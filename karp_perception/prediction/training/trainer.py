@@ -17,8 +17,9 @@ from karp_perception.detection.training.trainer import Progress
 from karp_perception.prediction.config import PredictorConfig
 from karp_perception.prediction.training.net import PredictorNet
 from karp_perception.prediction.training.objective import objective, rolled_out
-from karp_perception.prediction.training.samples import Samples, batches, made_from, world_samples
+from karp_perception.prediction.training.samples import Samples, made_from, world_samples
 from karp_perception.prediction.training.settings import PredictorTrainSettings
+from karp_perception.small_network.training.samples import drawn_rows
 
 SAMPLES = "samples.npz"
 
@@ -49,9 +50,14 @@ def train(
     run = SmallRun(out, PredictorNet(config), settings, "predictor")
 
     def loss_from(first: int) -> Loss:
-        learnt = samples or _kept_samples(out, settings, making)
-        rows = batches(len(learnt), settings.batch_size, settings.seed, first)
-        return lambda step: loss_of(run.net, learnt, next(rows), settings, step)
+        del first  # what a step sees depends on its number alone
+        learnt = _kept_samples(out, settings, making) if samples is None else samples
+
+        def loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+            rows = drawn_rows(len(learnt), settings.batch_size, settings.seed, step)
+            return loss_of(run.net, learnt, rows, settings, step)
+
+        return loss
 
     return run.finish(loss_from, progress)
 
@@ -79,10 +85,6 @@ def loss_of(
 
 
 def _kept_samples(out: Path, settings: PredictorTrainSettings, making: Callable[[int, int], None]) -> Samples:
-    file = out / SAMPLES
-    about = made_from(settings)
-    samples = Samples.load(file, about) if file.exists() else None
-    if samples is None:
-        samples = world_samples(settings, making)
-        samples.save(file, about)
+    samples = Samples.kept(out / SAMPLES, made_from(settings), lambda: world_samples(settings, making))
+    assert samples is not None
     return samples

@@ -1,4 +1,4 @@
-"""The proposer as a torch module: proposals ask tokens, with the same Block as the detector.
+"""The proposer as a torch module: proposals ask tokens.
 
 Each of K proposals is a query that looks at the vehicle, the things around it, the road ahead and what is to be stopped
 for. What comes out are shifts from the way along the route and changes of the usual acceleration: nothing said is the
@@ -10,14 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from karp_perception.detection.model.block import MASKED, Block
 from karp_perception.planning.learned.config import ProposerConfig
-from karp_perception.planning.learned.network import MOST_CHANGE, MOST_SHIFT, ODD, OUTPUTS
+from karp_perception.planning.learned.network import MOST_CHANGE, MOST_SHIFT, ODD, OUTPUTS, ProposerNetwork
 from karp_perception.planning.learned.offsets import STATIONS
-from karp_perception.planning.learned.tokens import EGO_WIDTH, PIECE_WIDTH, SECONDS, SIGNS, STOP_WIDTH, THING_WIDTH
+from karp_perception.planning.learned.tokens import SECONDS, SIGNS
+from karp_perception.small_network.training.net import SmallNet
 
 
-class ProposerNet(nn.Module):
+class ProposerNet(SmallNet):
     """Tokens -> shifts, changes, logits and kinds of K proposals. Equivariant to mirrors whatever the weights.
 
     Args:
@@ -25,17 +25,8 @@ class ProposerNet(nn.Module):
     """
 
     def __init__(self, config: ProposerConfig = ProposerConfig()) -> None:
-        super().__init__()
-        self.config, width = config, config.width
-        self.ego = _embedding(EGO_WIDTH, width)
-        self.things = _embedding(THING_WIDTH, width)
-        self.pieces = _embedding(PIECE_WIDTH, width)
-        self.stops = _embedding(STOP_WIDTH, width)
-        self.memory_norm = nn.LayerNorm(width)
-        self.modes = nn.Parameter(torch.randn(config.modes, width))
-        self.layers = nn.ModuleList(Block(width, config.heads, config.mlp_ratio) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(width)
-        self.ideas = nn.Linear(width, OUTPUTS)
+        super().__init__(config, ProposerNetwork.inputs)
+        self.ideas = nn.Linear(config.width, OUTPUTS)
         nn.init.normal_(self.ideas.weight, std=0.02)
         nn.init.zeros_(self.ideas.bias)
 
@@ -59,17 +50,10 @@ class ProposerNet(nn.Module):
         return MOST_SHIFT * torch.tanh(shifts), MOST_CHANGE * torch.tanh(change), logit[..., 0], kind
 
     def _one_sided(self, tables: dict[str, Tensor], thing_known: Tensor, stop_known: Tensor) -> Tensor:
-        itself = self.ego(tables["ego"])
-        pieces = self.pieces(tables["pieces"])
-        memory = torch.cat([itself[:, None], pieces, self.things(tables["things"]), self.stops(tables["stops"])], 1)
-        memory = self.memory_norm(memory)
-        always = torch.ones(len(itself), 1 + pieces.shape[1], dtype=torch.bool)
-        mask = torch.where(torch.cat([always, thing_known, stop_known], 1), 0.0, MASKED)[:, None, None]
-        x = itself[:, None] + self.modes
-        for layer in self.layers:
-            x, _ = layer(x, memory=memory, mask=mask)
-        return self.ideas(self.norm(x))
-
-
-def _embedding(inputs: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
+        pieces = tables["pieces"]
+        around = {
+            "pieces": (pieces, torch.ones(pieces.shape[:2], dtype=torch.bool)),
+            "things": (tables["things"], thing_known),
+            "stops": (tables["stops"], stop_known),
+        }
+        return self.ideas(self.answers(self.embedded("ego", tables["ego"]), around))

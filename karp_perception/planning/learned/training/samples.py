@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from karp_perception.planning.learned.tokens import SceneTokens, tokens_of, usua
 from karp_perception.planning.learned.training.drives import Futures, training_case, watched_drive
 from karp_perception.planning.learned.training.settings import ProposerTrainSettings
 from karp_perception.planning.learned.training.teacher import Tries, candidates, perturbed, tried
-from karp_perception.records import atomic_file
+from karp_perception.small_network.training.samples import KeptSamples, as_text
 
 _MADE_FROM = (
     "seed", "duration", "every", "horizon", "kept", "temperature", "tries", "shift_noise", "change_noise",
@@ -24,7 +25,7 @@ _MADE_LATER_FROM = (*_MADE_FROM, "own_share")
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(KeptSamples):
     """N moments, and the J best tries at each.
 
     Attributes:
@@ -47,31 +48,6 @@ class Samples:
     kind: np.ndarray
     weight: np.ndarray
     gain: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.speed)
-
-    @classmethod
-    def concatenate(cls, parts: list[Samples]) -> Samples:
-        """All of them, in order."""
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
-
-    def save(self, file: Path, about: str) -> None:
-        """Write them, atomically; `about` says what they depend on."""
-        with atomic_file(file, "wb") as stream:
-            np.savez(stream, about=np.array(about), **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def load(cls, file: Path, about: str) -> Samples | None:
-        """Read what `save` wrote, None where it depends on something else. Raises ConfigurationError for any other
-        file."""
-        try:
-            with np.load(file) as content:
-                if str(content["about"]) != about:
-                    return None
-                return cls(*(content[f.name] for f in fields(cls)))
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigurationError(f"{file}: expected samples of `karp train`: {error}; remove the file") from None
 
 
 def drive_samples(number: int, proposer: LearnedProposer | None, settings: ProposerTrainSettings) -> Samples | None:
@@ -116,11 +92,7 @@ def round_samples(
     parts = []
     for done, number in enumerate(numbers, 1):
         file = folder / f"{number:05d}.npz"
-        samples = Samples.load(file, about) if file.exists() else None
-        if samples is None:
-            samples = drive_samples(number, proposer, settings)
-            if samples is not None:
-                samples.save(file, about)
+        samples = Samples.kept(file, about, partial(drive_samples, number, proposer, settings))
         if samples is not None:
             parts.append(samples)
         progress(done, len(numbers))
@@ -132,9 +104,8 @@ def round_samples(
 def made_from(settings: ProposerTrainSettings, proposer: LearnedProposer | None) -> str:
     """What samples depend on, as text."""
     if proposer is None:
-        return ", ".join([*(f"{name} {getattr(settings, name)}" for name in _MADE_FROM), "proposer none"])
-    told = [f"{name} {getattr(settings, name)}" for name in _MADE_LATER_FROM]
-    return ", ".join([*told, f"proposer {proposer.network.digest}"])
+        return f"{as_text(settings, _MADE_FROM)}, proposer none"
+    return f"{as_text(settings, _MADE_LATER_FROM)}, proposer {proposer.network.digest}"
 
 
 def _sample(
@@ -143,9 +114,8 @@ def _sample(
     best = every.best(settings.kept)
     weight = np.exp((best.score - best.score[0]) / settings.temperature)
     gain = best.score[0] - every.score[:own].max()
-    columns = (
-        *(getattr(tokens, f.name) for f in fields(tokens)),
-        np.array([speed]), usually[None], best.shifts[None], best.change[None], best.kind[None],
+    samples = Samples(
+        *tokens.columns(), np.array([speed]), usually[None], best.shifts[None], best.change[None], best.kind[None],
         (weight / weight.sum())[None], np.array([gain]),
     )  # fmt: skip
-    return Samples(*(c.astype(np.float32) if c.dtype.kind == "f" else c for c in columns))
+    return samples.with_floats(np.float32)

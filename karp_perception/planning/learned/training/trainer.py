@@ -7,10 +7,9 @@ learns from the best. Each drive and each round is kept: a training that was sto
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -25,6 +24,7 @@ from karp_perception.planning.learned.training.objective import objective
 from karp_perception.planning.learned.training.samples import Samples, round_samples
 from karp_perception.planning.learned.training.settings import ProposerTrainSettings
 from karp_perception.records import atomic_file
+from karp_perception.small_network.training.samples import drawn_rows
 
 _TRIES = ("usual", "speed", "shifts", "change", "kind", "weight")
 
@@ -85,13 +85,11 @@ def train_round(
     if start is not None:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
     run = SmallRun(out, net, settings, "proposer")
-    columns = {f.name: torch.from_numpy(getattr(samples, f.name)) for f in fields(samples)}
+    columns = {name: torch.from_numpy(column) for name, column in zip(samples.names(), samples.columns(), strict=True)}
 
     def loss(step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        rows = torch.from_numpy(
-            np.random.default_rng([settings.seed, step, 5]).integers(len(samples), size=settings.batch_size)
-        )
-        said = net(*(columns[f.name][rows] for f in fields(SceneTokens)))
+        rows = torch.from_numpy(drawn_rows(len(samples), settings.batch_size, settings.seed, step))
+        said = net(*(columns[name][rows] for name in SceneTokens.names()))
         value, parts = objective(*said, {name: columns[name][rows] for name in _TRIES}, settings)
         return value, dict(parts)
 

@@ -1,24 +1,12 @@
-"""Networks so small that no backend is worth its start: in numpy, without torch.
-
-The same arithmetic as `detection.model.block.Block` in torch, which each network is tested against.
-"""
+"""The layers of small networks, in numpy: the same arithmetic as `detection.model.block.Block` in torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import erf
 
-from karp_perception.core.errors import ConfigurationError
-
-Config = TypeVar("Config")
-
-_CONFIG = "karp_config"
 _EPSILON = 1e-5  # of LayerNorm
 _MASKED = np.float32(-1e4)
 
@@ -78,46 +66,6 @@ class Layers:
         """(N, M, D) -> (N, heads, M, D / heads)."""
         n, m, d = x.shape
         return x.reshape(n, m, self.heads, d // self.heads).swapaxes(1, 2)
-
-
-def read_weights(
-    file: Path,
-    what: str,
-    config_of: Callable[[str, str], Config],
-    shapes_of: Callable[[Config], Mapping[str, tuple[int, ...]]],
-) -> tuple[dict[str, np.ndarray], Config, str]:
-    """Weights, configuration and a digest of a safetensors file.
-
-    Args:
-        file: to read.
-        what: it should be the weights of, in words.
-        config_of: JSON and where it stands -> configuration.
-        shapes_of: configuration -> shapes by name.
-
-    Raises ConfigurationError where it is none, or of another network.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.numpy import load_file
-
-    if not file.is_file():
-        raise ConfigurationError(f"{file}: expected the weights of a {what}, and there is no such file")
-    try:
-        with safe_open(file, "np") as content:
-            metadata = content.metadata() or {}
-        if _CONFIG not in metadata:
-            raise ConfigurationError(f"{file}: no {_CONFIG!r} in its metadata: not a weight file of this package")
-        weights = load_file(file)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read as safetensors: {error}") from None
-    config = config_of(metadata[_CONFIG], str(file))
-    shapes = shapes_of(config)
-    wrong = [n for n in shapes if n not in weights or weights[n].shape != shapes[n]]
-    if wrong:
-        raise ConfigurationError(
-            f"{file}: not the tensors of its configuration: {wrong[0]}; the file was made by another version: "
-            "train it again"
-        )
-    return weights, config, hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def block_shapes(name: str, width: int, hidden: int) -> dict[str, tuple[int, ...]]:

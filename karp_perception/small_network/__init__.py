@@ -1,0 +1,1 @@
+"""Networks so small that no backend is worth its start: in numpy, and in torch for their training alone."""
