@@ -22,7 +22,8 @@ from karp_perception.core import (
     Vehicle,
 )
 from karp_perception.core.geometry import pose_from_xy_yaw
-from karp_perception.planning.decision import DecisionSettings, is_emergency
+from karp_perception.planning.decision import DecisionSettings
+from karp_perception.planning.emergency import is_emergency
 from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.prediction.constant_velocity import constant_velocity_paths

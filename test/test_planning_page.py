@@ -13,6 +13,7 @@ from karp_perception.planning.scoring import ScoringSettings
 from karp_perception.ros.parameters import NodeSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
+CODE = Path(__file__).parents[1] / "karp_perception" / "planning"
 PAGE = (DOCS / "planning.md").read_text()
 
 
@@ -26,6 +27,14 @@ def test_every_setting_that_is_named_exists() -> None:
         if not any(full == name or full.startswith(name + ".") for full in known)
     }
     assert not missing
+
+
+def test_every_file_that_is_named_exists() -> None:
+    rows = re.findall(r"^\| [\w -]+ \| .* \| `.*` \| (`.*`) \|$", PAGE, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
+    assert len(rows) == 8
+    assert len(named) > 15
+    assert not [name for name in [*named, "settings.py"] if not (CODE / name).exists()]
 
 
 def test_the_example_is_a_parameter_file(tmp_path: Path) -> None:

@@ -48,26 +48,6 @@ class DecisionSettings(Settings):
     calm_frames: int = setting(3, "frames that must agree on less caution", low=1, high=50)
 
 
-def is_emergency(hazard: Hazard, speed: float, settings: DecisionSettings, braking: float = 0.0) -> bool:
-    """Whether only hard braking keeps the vehicle (m/s) from touching the hazard, at the real closing speed.
-
-    Too little time is left only where the vehicle does not yet brake as much as is needed; it brakes with `braking`
-    (m/s²) now.
-    """
-    closing = speed - hazard.speed
-    if closing <= 0.5 or speed <= 0.1:
-        return False
-    if hazard.crossing and (hazard.gap / closing > hazard.occupied[1] or hazard.occupied[0] > settings.emergency_entry):
-        return False  # it will be gone, or there is time to see whether it comes at all
-    if hazard.guessed:
-        return False
-    needed = needed_deceleration(hazard.gap, closing)
-    if needed > settings.emergency_deceleration:
-        return True
-    late = hazard.gap / closing < settings.emergency_ttc and closing > settings.emergency_closing
-    return late and needed > braking
-
-
 def describe(kind: DecisionKind, hazard: Hazard, speed: float, standing: float) -> Decision:
     """The decision with its reason: object, what it does, free distance, closing speed, time to collision."""
     if hazard.title:

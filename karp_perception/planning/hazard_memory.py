@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from karp_perception.core import EgoState
+from karp_perception.core import EgoState, Vehicle
 from karp_perception.core.geometry import invert_pose, transform_points
 from karp_perception.planning.hazards import Hazard, HazardSettings
+from karp_perception.planning.surroundings import Identity
+from karp_perception.planning.trajectory import needed_deceleration
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What is made of the hazards of a frame.
+
+    Attributes:
+        hazards: those that count, nearest first.
+        doubtful: which of those that are seen do not count yet.
+        lost: those that count and are not seen any more.
+    """
+
+    hazards: Sequence[Hazard] = ()
+    doubtful: frozenset[Identity] = frozenset()
+    lost: Sequence[Hazard] = ()
 
 
 @dataclass(frozen=True)
@@ -35,16 +53,31 @@ class HazardMemory:
     """Confirms new hazards and keeps vanished ones for a moment, so that one bad frame changes nothing.
 
     A hazard seen for the first time counts once it is seen again in about the same place, a doubtful one once it was
-    seen for some time; at once where the caller says that waiting would cost comfort, and in the very first frame.
+    seen for some time; at once where waiting would cost comfort, and in the very first frame.
+
+    Args:
+        harmless: m/s² of braking; where less is needed, a moment's wait is harmless.
     """
 
-    def __init__(self, settings: HazardSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: HazardSettings, harmless: float, vehicle: Vehicle) -> None:
+        self._settings, self._harmless = settings, harmless
+        self._comfortable = vehicle.comfortable_deceleration
         self._known: list[_Known] = []
         self._started = False
 
-    def filtered(self, hazards: list[Hazard], urgent: list[bool], ego: EgoState, dt: float) -> list[Hazard]:
-        """The hazards that count now, dt s after the last call, nearest first."""
+    def confirmed(self, seen: Sequence[Hazard], speed: float, ego: EgoState, dt: float) -> Confirmed:
+        """What is made of what is seen now, dt s after the last call, at a speed (m/s) along the way."""
+        needed = [needed_deceleration(h.gap, speed - h.speed) for h in seen]
+        urgent = [n > self._comfortable and not h.guessed for h, n in zip(seen, needed, strict=True)]
+        soon = [n > self._harmless or h.speed != 0.0 for h, n in zip(seen, needed, strict=True)]
+        firm = [replace(h, firm=h.firm and s and not h.guessed) for h, s in zip(seen, soon, strict=True)]
+        counting = self._counting(firm, urgent, ego, dt)
+        now = {h.identity for h in seen}
+        lost = [h for h in counting if h.identity not in now]
+        return Confirmed(counting, frozenset(now - {h.identity for h in counting}), lost)
+
+    def _counting(self, hazards: list[Hazard], urgent: list[bool], ego: EgoState, dt: float) -> list[Hazard]:
+        """The hazards that count now, nearest first; `urgent`: those that cannot wait."""
         settings, T = self._settings, ego.T_odom_base
         known, result, used = [], [], set()
         for hazard, now in zip(hazards, urgent, strict=True):

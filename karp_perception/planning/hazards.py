@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from karp_perception.core import ObjectClass, class_name
 from karp_perception.core.compiled import njit
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.planning.corridor import Corridor, between
-from karp_perception.planning.surroundings import Surroundings, SurroundingsSettings
+from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.planning.surroundings import Identity, Surroundings, SurroundingsSettings, place_of
 
 _CORE = 0.5
 """A time counts if it is no less likely than this share of the likeliest that a thing is in the way then: of the paths
@@ -80,6 +82,11 @@ class Hazard:
         """Whether it goes across the path rather than along it."""
         return bool(self.side)
 
+    @property
+    def identity(self) -> Identity:
+        """What tells it from other hazards of a frame."""
+        return self.track_id, self.place
+
     def order(self) -> tuple[float, int, tuple[float, float]]:
         """Sorts hazards, the nearest first."""
         return self.gap, self.track_id or 0, self.place
@@ -106,11 +113,36 @@ def find_hazards(around: Surroundings, corridor: Corridor, settings: HazardSetti
     gap = np.where(around.measured & (boxes.label == ObjectClass.UNKNOWN), np.inf, expected)
     np.minimum.at(gap, owner[owner >= 0], part_gap[owner >= 0])
     hazards = _tracked(around, gap, np.isfinite(expected), corridor, settings)
-    for k in np.flatnonzero((owner < 0) & np.isfinite(part_gap)):
-        place = (float(around.parts.center[k, 0]), float(around.parts.center[k, 1]))
-        gap_k = float(part_gap[k])
+    for k in around.lone[np.isfinite(part_gap[around.lone])]:
+        place, gap_k = place_of(around.parts, k), float(part_gap[k])
         hazards.append(Hazard(gap_k, 0.0, None, ObjectClass.UNKNOWN, place=place, known=False, firm=False))
     return sorted(hazards, key=Hazard.order)
+
+
+def goal_of(line: ReferenceLine, room: float) -> list[Hazard]:
+    """The end of the route as something to stop `room` m before, such that the vehicle's origin gets there."""
+    if not np.isfinite(line.end):
+        return []
+    return [Hazard(max(line.end, 0.0) + room, 0.0, None, -1, title=GOAL)]
+
+
+def hazard_of(thing: int, around: Surroundings, hazards: Sequence[Hazard], front: float) -> Hazard | None:
+    """One of the things around (see `Surroundings.things`): the hazard that it is, or else that it may become.
+
+    None for -1, no thing. `front` is that of the vehicle, m.
+    """
+    if thing < 0:
+        return None
+    if thing >= len(around.row):
+        part = around.lone[thing - len(around.row)]
+        track_id, label, along, s = None, -1, 0.0, around.part_s[part]
+        found = [h for h in hazards if h.identity == (None, place_of(around.parts, part))]
+    else:
+        row = around.row[thing]
+        track_id, label = int(around.objects.track_id[row]), int(around.objects.boxes.label[row])
+        along, s = float(around.along[row]), around.box_s[row]
+        found = [h for h in hazards if h.track_id == track_id]
+    return found[0] if found else Hazard(max(float(s.min()) - front, 0.0), along, track_id, label)
 
 
 def _tracked(
@@ -125,7 +157,7 @@ def _tracked(
         if not inside and not around.moves_across[i]:
             continue
         identity = (int(objects.track_id[i]), int(boxes.label[i]))
-        place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
+        place = place_of(boxes, i)
         along = float(around.along[i])
         if inside and not around.crosses[i]:
             known = along != 0.0 or bool(around.stands[i])

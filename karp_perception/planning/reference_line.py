@@ -77,7 +77,7 @@ class ReferenceLine:
         low, high = max(origin - behind - 10.0, 0.0), min(origin + ahead + 10.0, along[-1])
         count = max(int(np.ceil((high - low) / step)), 2)
         s = np.linspace(low, high, count + 1)
-        line = np.column_stack([np.interp(s, along, points[:, 0]), np.interp(s, along, points[:, 1])])
+        line = polyline_at(points, along, s)
         line = _smoothed(line, sigma=_SMOOTHING / step)
         s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
         real_end = s[-1] if high >= along[-1] else float("inf")
@@ -92,7 +92,7 @@ class ReferenceLine:
         zero = nearest_distance(line, s - s[0], origin - low - s[0])[0] + s[0]
         even = zero + step * np.arange(-np.ceil(behind / step), np.ceil(min(ahead, s[-1] - zero) / step) + 1)
         even = even[(even >= s[0]) & (even <= s[-1])]
-        line = np.column_stack([np.interp(even, s, line[:, 0]), np.interp(even, s, line[:, 1])])
+        line = polyline_at(line, s, even)
         return cls(line, float(even[0] - zero), step, float(real_end - zero))
 
     @property
@@ -104,7 +104,7 @@ class ReferenceLine:
         """Points (K, 2), heading (K,) and curvature (K,) at distances (K,); beyond an end the line goes straight on."""
         s = self.distance
         inside = np.clip(distance, s[0], s[-1])
-        point = np.column_stack([np.interp(inside, s, self.points[:, 0]), np.interp(inside, s, self.points[:, 1])])
+        point = polyline_at(self.points, s, inside)
         heading = np.interp(inside, s, self.heading)
         beyond = (distance - inside)[:, None]
         point = point + beyond * np.column_stack([np.cos(heading), np.sin(heading)])
@@ -118,6 +118,11 @@ class ReferenceLine:
 def polyline_distance(points: np.ndarray) -> np.ndarray:
     """(N,) distance along a polyline (N, 2) of its vertices, m."""
     return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+
+
+def polyline_at(points: np.ndarray, along: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """(K, 2) points at distances (K,) of a polyline (N, 2) with vertices at `along` (N,), m; the ends hold beyond."""
+    return np.column_stack([np.interp(distance, along, points[:, axis]) for axis in (0, 1)])
 
 
 def nearest_distance(points: np.ndarray, along: np.ndarray, near: float | None) -> tuple[float, float]:

@@ -7,31 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import EgoState, Lane, LightColor, ObjectClass, Road, Route, StopKind, Vehicle
-from karp_perception.core.geometry import invert_pose, wrap_angle
+from karp_perception.core import EgoState, Lane, LightColor, Road, Route, StopKind, Vehicle
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.hazards import Hazard
 from karp_perception.planning.proposals import LANE, ProposalSettings
-from karp_perception.planning.reference_line import ReferenceLine, polyline_distance
+from karp_perception.planning.reference_line import ReferenceLine
+from karp_perception.planning.right_of_way import STANDS, Crossed, goes_first, people_on
 from karp_perception.planning.road_raster import RoadRaster
 from karp_perception.planning.route_lanes import RouteLanes, StopAhead
 from karp_perception.planning.surroundings import Surroundings
 from karp_perception.planning.trajectory import needed_deceleration
 
 _OVER_LINE = 1.0  # m: whose front is farther beyond a stop line has passed it
-_STANDS = 0.3  # m/s
 _AT_LINE = 3.0  # m before a line within which one has stopped at it
-_BESIDE_WAY = 2.0  # m from the middle of a way that goes first, within which who moves along it is on it
-_ASLANT = 0.7  # rad
 SIDES = ("left", "right")
 _EDGE = 0.1  # m between the vehicle and the edge of its lane
 _LEAST_SIDE = 0.2  # m: a place nearer to the line is no other place
-_WAITING = 1.5  # m beyond the kerb within which somebody is about to use a crossing
-_BESIDE_CROSSING = 2.5  # m from the middle of a crossing within which people use it
-_TOGETHER = 10.0  # m of two ways within the vehicle's width of each other, from which one joins the other
-_MERGING = 3.0  # m of a way that is joined, in which the first one there goes first
-_BEYOND = 35.0  # m beyond a stop line within which the ways meet
-_PEOPLE = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
 
 
 @dataclass(frozen=True)
@@ -149,10 +140,11 @@ class RoadAhead:
             return
         if not settings.right_of_way:
             return
+        crossed = Crossed(ahead, before, line, ego.T_odom_base, around, self.vehicle, settings.sight)
         if stop.kind is StopKind.CROSSING:
-            yield from self._people(ahead, before, line, ego, around, dt)
+            yield from people_on(crossed, self._is_patient(stop.number, before, ego.speed, dt))
         else:
-            yield from self._goes_first(ahead, before, line, ego, around)
+            yield from goes_first(crossed)
 
     def _light_stops(self, number: int, color: LightColor | None, gap: float, speed: float) -> bool:
         """Whether a light stops the vehicle. Who was too near when it turned yellow goes through."""
@@ -164,120 +156,13 @@ class RoadAhead:
         return number not in self._passing
 
     def _has_stood(self, number: int, gap: float, speed: float) -> bool:
-        if gap < _AT_LINE and speed < _STANDS:
+        if gap < _AT_LINE and speed < STANDS:
             self._stood.add(number)
         return number in self._stood
 
-    def _goes_first(
-        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings
-    ) -> Iterator[Hazard]:
-        """Those on ways that go first, while they may be where the ways meet."""
-        boxes = around.objects.boxes
-        fast = np.flatnonzero(np.hypot(boxes.velocity[:, 0], boxes.velocity[:, 1]) > _STANDS)
-        if not len(fast):
-            return
-        T = invert_pose(ego.T_odom_base)
-        for way in ahead.stop.first:
-            points = way @ T[:2, :2].T + T[:2, 3]
-            meet = _meeting(points, line, ahead.distance, self.vehicle.width)
-            if meet is None:
-                continue
-            along = polyline_distance(points)
-            for i in fast:
-                position = _along(points, along, boxes.center[i, :2], boxes.velocity[i])
-                if position is None:
-                    continue
-                speed = float(np.hypot(*boxes.velocity[i]))
-                half = 0.5 * float(boxes.size[i, 0])
-                arrives, leaves = (meet.begin - position - half) / speed, (meet.end - position + half) / speed
-                if leaves < 0.0 or arrives > self.settings.sight:
-                    continue
-                side = "left" if around.across[i] < 0 else "right"
-                place = (float(boxes.center[i, 0]), float(boxes.center[i, 1]))
-                far = max(meet.far - self.vehicle.front, gap)
-                yield Hazard(
-                    gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (max(arrives, 0.0), leaves),
-                    far, place, joins=meet.joins,
-                )  # fmt: skip
-
-    def _people(
-        self, ahead: StopAhead, gap: float, line: ReferenceLine, ego: EgoState, around: Surroundings, dt: float
-    ) -> Iterator[Hazard]:
-        """Those who walk on a crossing, or onto it, and those who wait to, for as long as they are given time."""
-        T, number = invert_pose(ego.T_odom_base), ahead.stop.number
-        start, end = (ahead.stop.first[0] @ T[:2, :2].T + T[:2, 3])[[0, -1]]
-        width = float(np.hypot(*(end - start)))
-        unit = (end - start) / max(width, 1e-6)
-        boxes = around.objects.boxes
-        s, d = line.project(np.stack([start, end]))
-        # Where along the crossing the vehicle's way lies.
-        middle = width * (d[0] / (d[0] - d[1]) if d[0] * d[1] < 0 else 0.5)
-        half = 0.5 * self.vehicle.width + 0.5
-        far = max(float(s.mean()) + 0.5 * _BESIDE_CROSSING - self.vehicle.front, gap)
-        if gap < _AT_LINE and ego.speed < _STANDS:
+    def _is_patient(self, number: int, gap: float, speed: float, dt: float) -> bool:
+        """Whether to give who only stands at a crossing time: for a while, and where that takes no hard braking."""
+        if gap < _AT_LINE and speed < STANDS:
             self._waited[number] = self._waited.get(number, 0.0) + dt
         patient = self._waited.get(number, 0.0) < self.settings.crossing_patience
-        patient = patient and needed_deceleration(gap, ego.speed) < self.vehicle.comfortable_deceleration
-        for i in np.flatnonzero(np.isin(boxes.label, _PEOPLE)):
-            offset, velocity = boxes.center[i, :2] - start, boxes.velocity[i]
-            along, beside = float(offset @ unit), float(unit[0] * offset[1] - unit[1] * offset[0])
-            walks = float(velocity @ unit)
-            if abs(beside) > _BESIDE_CROSSING or not -_WAITING < along < width + _WAITING:
-                continue
-            arrives, leaves = 0.0, self.settings.sight
-            if abs(walks) >= _STANDS:
-                leaves = ((middle + np.sign(walks) * half) - along) / walks
-                arrives = max(((middle - np.sign(walks) * half) - along) / walks, 0.0)
-                if leaves < 0.0 or arrives > self.settings.sight:
-                    continue
-            elif not patient or float(np.hypot(*velocity)) >= _STANDS:
-                continue
-            side = "left" if (offset @ unit - middle) * (d[1] - d[0]) > 0 else "right"
-            yield Hazard(
-                gap, 0.0, int(around.objects.track_id[i]), int(boxes.label[i]), side, (arrives, leaves), far,
-                (float(boxes.center[i, 0]), float(boxes.center[i, 1])),
-            )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Meeting:
-    """Where a way meets the line: from `begin` to `end` m along the way; `far` m along the line where that ends.
-
-    `joins`: whether they go on together. Then what matters is who is there first, not who has left.
-    """
-
-    begin: float
-    end: float
-    far: float
-    joins: bool
-
-
-def _meeting(way: np.ndarray, line: ReferenceLine, stop: float, width: float) -> _Meeting | None:
-    """Where a way (N, 2) comes within the vehicle's width of the line beyond a stop line; None where it does not."""
-    along = polyline_distance(way)
-    at = np.arange(0.0, along[-1] + 0.5, 1.0)
-    points = np.column_stack([np.interp(at, along, way[:, k]) for k in (0, 1)])
-    s, d = line.project(points)
-    there = (np.abs(d) < 0.5 * width + _BESIDE_WAY) & (s > stop - 1.0) & (s < stop + _BEYOND)
-    if not there.any():
-        return None
-    rows = np.flatnonzero(there)
-    joins = bool(at[rows[-1]] - at[rows[0]] > _TOGETHER)
-    if joins:
-        rows = rows[at[rows] <= at[rows[0]] + _MERGING]  # who joins before somebody leads them from there on
-    return _Meeting(float(at[rows[0]]), float(at[rows[-1]]), float(s[rows].max()), joins)
-
-
-def _along(way: np.ndarray, along: np.ndarray, point: np.ndarray, velocity: np.ndarray) -> float | None:
-    """m along a way of who is on it and moves along it; None for others."""
-    step = np.diff(way, axis=0)
-    length = np.diff(along)
-    unit = step / length[:, None]
-    offset = point - way[:-1]
-    ahead = np.clip(np.einsum("ni,ni->n", offset, unit), 0.0, length)
-    away = np.hypot(*(offset - ahead[:, None] * unit).T)
-    best = int(away.argmin())
-    turn = np.arctan2(velocity[1], velocity[0]) - np.arctan2(unit[best, 1], unit[best, 0])
-    if away[best] > _BESIDE_WAY or abs(float(wrap_angle(turn))) > _ASLANT:
-        return None
-    return float(along[best] + ahead[best])
+        return patient and needed_deceleration(gap, speed) < self.vehicle.comfortable_deceleration

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karp_perception.core import Vehicle
+from karp_perception.core import ScoredProposals, Vehicle
 from karp_perception.core.geometry import transform_points
 from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.collision import Things, touches
@@ -134,6 +134,17 @@ def score(
     mean = sum(weights[name] * terms[name] for name in weights) / max(sum(weights.values()), 1e-9)
     wish = np.array([settings.stop_share if option.share == 0.0 else 1.0 for option in options])
     return Scores(gate * wish * mean, terms, impact, culprit)
+
+
+def scored_proposals(
+    options: Sequence[Proposal], motions: Motions, scores: Scores, settings: ScoringSettings
+) -> ScoredProposals:
+    """What there was to choose from, for drawings and logs."""
+    return ScoredProposals(
+        tuple(option.name for option in options), tuple(option.way_name for option in options),
+        motions.step * np.arange(motions.speed.shape[1]), *np.moveaxis(motions.pose, -1, 0), motions.speed,
+        scores.total, scores.terms, settings.weights, scores.best,
+    )  # fmt: skip
 
 
 def _comfortable(motions: Motions, settings: ScoringSettings) -> np.ndarray:

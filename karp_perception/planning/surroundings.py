@@ -12,13 +12,10 @@ import numpy as np
 from karp_perception.core import Boxes, Objects
 from karp_perception.core.settings import Settings, nested, setting
 from karp_perception.planning.collision import Things
+from karp_perception.planning.part_owners import joined_to_bodies, owners
 from karp_perception.planning.reference_line import ReferenceLine
-from karp_perception.tracking.association import whole_pairs
-from karp_perception.tracking.bodies import BodySettings, moving_bodies, parts_of_bodies
-from karp_perception.tracking.visibility import near_pairs
+from karp_perception.tracking.bodies import BodySettings
 
-_SAME = 0.3
-"""How far beyond its box a measured part may still be of an object, m: boxes are known about as well."""
 _EDGE = 0.2
 """How far inside a detected box's edges an object surely is, m: where its edges are, measured parts say better."""
 _PIECES = 8
@@ -26,6 +23,9 @@ _PIECES = 8
 _FASTEST = 100.0  # m/s
 _MARGIN, _MARGIN_SHARE, _MOST_MARGIN = 0.1, 0.5, 0.3  # m, of a position's deviation, m: around what may be touched
 _FARTHEST = 1e4  # m, of predicted paths
+
+Identity = tuple[int | None, tuple[float, float]]
+"""Track id of an object, None for a part that is nobody's, and the place, m: what tells things of a frame apart."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ class Surroundings:
         """
         obstacle_row = np.flatnonzero(_in_range(obstacles, settings.range))
         parts, boxes = obstacles[obstacle_row], objects.boxes
-        owner = _owners(objects, obstacles)[obstacle_row]
+        owner = owners(objects, obstacles)[obstacle_row]
         measured = np.zeros(len(boxes), bool)
         measured[owner[owner >= 0]] = True
         # A part without a class that is not seen now says little of where anything is; memory holds it for a moment.
         current = (boxes.label >= 0) | measured | (objects.unseen == 0)
         row = np.flatnonzero(_in_range(boxes, settings.range) & current)
-        part_of, owner = _joined_to_bodies(objects, parts, owner, settings)
+        part_of, owner = joined_to_bodies(objects, parts, owner, settings.bodies, settings.hold)
         row = row[part_of[row] < 0]
         box_s, box_d = (np.full((len(boxes), 4 * _PIECES), np.nan) for _ in range(2))
         box_s[row], box_d[row] = outlines(_sure(boxes, measured)[row], line)
@@ -122,14 +122,19 @@ class Surroundings:
             probability=np.maximum(objects.predicted_probability, 0.0), step=objects.prediction_step,
         )  # fmt: skip
 
-    def things(self, doubtful: frozenset[tuple[int | None, tuple[float, float]]], times: int) -> Things:
-        """What the vehicle could touch: objects on their predicted paths, and nobody's parts, which stand.
+    @property
+    def lone(self) -> np.ndarray:
+        """Indices of the parts that are nobody's."""
+        return np.flatnonzero(self.owner < 0)
+
+    def things(self, doubtful: frozenset[Identity], times: int) -> Things:
+        """What the vehicle could touch: objects (`row`) on their predicted paths, then `lone` parts, which stand.
 
         What was measured of an object moves with it; of one without a class it is all there is of it. Things that do
         not surely move stand. The margins grow with what is not known of a position.
 
         Args:
-            doubtful: (track id, place) of hazards that were not seen often enough to be believed, see `Hazard`.
+            doubtful: hazards that were not seen often enough to be believed.
             times: moments ahead that are asked for; paths that end before stay where they end.
         """
         boxes, covariance = _sure(self.objects.boxes, self.measured), self.objects.covariance
@@ -137,7 +142,7 @@ class Surroundings:
         known = np.zeros(len(boxes), bool)
         known[self.row] = True
         owned = np.flatnonzero((self.owner >= 0) & known[np.maximum(self.owner, 0)]) if len(boxes) else np.zeros(0, int)
-        lone = np.flatnonzero(self.owner < 0)
+        lone = self.lone
         number = np.full(len(boxes), -1)
         number[self.row] = np.arange(len(self.row))
         n, m = len(self.row), len(self.row) + len(lone)
@@ -166,8 +171,8 @@ class Surroundings:
                 paths[k, :, :, 0] = start[k, 0] + along * np.cos(self.heading[row])
                 paths[k, :, :, 1] = start[k, 1] + along * np.sin(self.heading[row])
                 paths[k, :, :, 2] = start[k, 2]
-        sure = [(int(self.objects.track_id[i]), _place(boxes, i)) not in doubtful for i in self.row]
-        sure += [(None, _place(self.parts, k)) not in doubtful for k in lone]
+        sure = [(int(self.objects.track_id[i]), place_of(boxes, i)) not in doubtful for i in self.row]
+        sure += [(None, place_of(self.parts, k)) not in doubtful for k in lone]
         return Things(box, np.concatenate([row[1] for row in rows]), start, paths, probability, np.array(sure, bool))
 
 
@@ -197,7 +202,8 @@ def _states(boxes: Boxes, rows: np.ndarray) -> np.ndarray:
     return np.column_stack([boxes.center[rows, :2], boxes.yaw[rows]])
 
 
-def _place(boxes: Boxes, row: int) -> tuple[float, float]:
+def place_of(boxes: Boxes, row: int) -> tuple[float, float]:
+    """Where the middle of one of some boxes lies, m."""
     return float(boxes.center[row, 0]), float(boxes.center[row, 1])
 
 
@@ -259,42 +265,7 @@ def _paths(
     return found
 
 
-def _joined_to_bodies(
-    objects: Objects, parts: Boxes, owner: np.ndarray, settings: SurroundingsSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) object that each object is a part of, or -1, and the owners of `parts` then."""
-    at = np.array([0, 1, 4, 5])
-    covariance = objects.covariance[:, at[:, None], at]
-    whole = objects.boxes.label >= 0
-    bodies = moving_bodies(objects.boxes, covariance, whole, np.zeros(2), settings.bodies)
-    bodies = bodies.take((whole | (objects.unseen <= settings.hold))[bodies.row])
-    part_of = parts_of_bodies(objects.boxes, covariance, whole, bodies, settings.bodies)
-    owner = np.where((owner >= 0) & (part_of[owner] >= 0), part_of[owner], owner) if len(objects) else owner.copy()
-    lone = np.flatnonzero(owner < 0)
-    body = bodies.around(parts[lone])
-    owner[lone[body >= 0]] = bodies.row[body[body >= 0]]
-    return part_of, owner
-
-
 def _in_range(boxes: Boxes, distance: float) -> np.ndarray:
     """(N,) mask of boxes near enough, and small enough, to be things on a road."""
     near = np.abs(boxes.center[:, :2]).max(axis=1, initial=0.0) < distance
     return near & (boxes.size[:, :2].max(axis=1, initial=0.0) < 2 * distance)
-
-
-def _owners(objects: Objects, obstacles: Boxes) -> np.ndarray:
-    """(len(obstacles),) row of the object that each obstacle is, or -1."""
-    owner = np.full(len(obstacles), -1)
-    if len(objects) == 0 or len(obstacles) == 0:
-        return owner
-    grown = replace(objects.boxes, size=objects.boxes.size + np.array([2 * _SAME, 2 * _SAME, 0.0]))
-    i, j = near_pairs(grown, obstacles, 0.0)
-    pairs = whole_pairs(i, j, grown, obstacles, np.zeros((len(obstacles), 2, 2)))
-    area = obstacles.size[pairs.box, 0] * obstacles.size[pairs.box, 1]
-    whole = grown.size[pairs.track, 0] * grown.size[pairs.track, 1]
-    on_it = pairs.overlap * np.minimum(area, whole) > 0.5 * area
-    order = np.lexsort((-pairs.track[on_it], pairs.overlap[on_it]))
-    owner[pairs.box[on_it][order]] = pairs.track[on_it][order]  # the largest overlap is written last
-    known = (objects.obstacle_index >= 0) & (objects.obstacle_index < len(obstacles))
-    owner[objects.obstacle_index[known]] = np.flatnonzero(known)
-    return owner
