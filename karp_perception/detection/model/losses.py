@@ -34,7 +34,7 @@ class LossWeights:
     direction: float = 1.0  # per unit of sine and cosine
     velocity: float = 0.05  # per m/s: from one moment it can only be guessed
     variance: float = 0.05
-    heatmap: float = 1.0
+    heatmap: float = 2.0  # which of ten classes it is takes longer to learn than where it is
 
 
 def focal_loss(logits: Tensor, positive: Tensor, weight: Tensor) -> Tensor:

@@ -17,11 +17,11 @@ class TrainSettings(Settings):
     steps: int = setting(20_000, "of the optimizer", low=1, high=100_000_000)
     encoder_share: float = setting(
         0.333,
-        "share of the steps, the first ones, in which encoders learn alone, by what their tokens say, in about half "
-        "the time; none with weights to start from",
+        "share of the steps, the first ones, in which encoders learn alone, by what their tokens say, in less time",
         low=0.0,
         high=1.0,
     )
+    encoder_share_init: float = setting(0.0, "the same, with weights to start from", low=0.0, high=1.0)
     batch_size: int = setting(8, "frames a step and process", low=1, high=4096)
     learning_rate: float = setting(
         6e-4, "highest; reached after the warm-up, then falling as a cosine", low=0.0, high=1.0

@@ -155,7 +155,8 @@ class _Run:
             self.parallel = nn.parallel.DistributedDataParallel(self.objective, find_unused_parameters=True)
         self.half = _half_type(settings, ranks.device)
         self.init, self.freeze = init, tuple(freeze)
-        self.encoder_steps = round(settings.encoder_share * settings.steps) if init is None else 0
+        share = settings.encoder_share if init is None else settings.encoder_share_init
+        self.encoder_steps = round(share * settings.steps)
 
     @property
     def weights(self) -> Path:
