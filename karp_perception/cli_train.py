@@ -118,7 +118,7 @@ def _train_prediction(config: str, out: Path, settings: Path | None, given: dict
     chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
     with _TrainingBar(False) as bar:
         if config == _MANOEUVRES:
-            table = fit_to_world(chosen.drives, chosen.seed, bar.making)
+            table = fit_to_world(chosen.drives, chosen.seed, chosen.duration, bar.making)
         else:
             weights = run(out, chosen, progress=lambda p: bar.update(p.step, p.steps, p.loss), making=bar.making)
     if config == _MANOEUVRES:

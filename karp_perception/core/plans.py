@@ -23,6 +23,22 @@ class DecisionKind(str, Enum):
     EMERGENCY_STOP = "EMERGENCY_STOP"
     NO_INPUT = "NO_INPUT"
 
+    @property
+    def caution(self) -> int:
+        """How careful it is: of two decisions the one with the higher number stands."""
+        return _CAUTION.index(self)
+
+
+_CAUTION = (
+    DecisionKind.CRUISE,
+    DecisionKind.FOLLOW,
+    DecisionKind.SLOW,
+    DecisionKind.YIELD,
+    DecisionKind.STOP,
+    DecisionKind.NO_INPUT,
+    DecisionKind.EMERGENCY_STOP,
+)
+
 
 @dataclass(frozen=True)
 class Decision:

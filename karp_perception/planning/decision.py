@@ -12,17 +12,6 @@ from karp_perception.core.settings import Settings, setting
 from karp_perception.planning.hazards import GOAL, Hazard
 from karp_perception.planning.trajectory import SpeedProfile, needed_deceleration
 
-_CAUTION = {
-    DecisionKind.CRUISE: 0,
-    DecisionKind.FOLLOW: 1,
-    DecisionKind.SLOW: 2,
-    DecisionKind.YIELD: 3,
-    DecisionKind.STOP: 4,
-    DecisionKind.NO_INPUT: 4,
-    DecisionKind.EMERGENCY_STOP: 5,
-}
-
-
 _EASING = 1.0  # m/s² of braking that is left over from what has gone
 
 
@@ -135,7 +124,7 @@ class DecisionFilter:
     def filtered(self, decision: Decision, target: Hazard | None, speed: float) -> Decision:
         """`decision`, or the last kind where that was more cautious a moment ago and for the same object."""
         last = self._kind
-        if last is None or _CAUTION[decision.kind] >= _CAUTION[last]:
+        if last is None or decision.kind.caution >= last.caution:
             return self._taken(decision)
         self._calmer += 1
         other = target is None or target.track_id != self._target

@@ -74,11 +74,11 @@ class SmallRun:
         """The weight file."""
         return self.out / f"{self.config.name}.safetensors"
 
-    def finish(self, loss_from: Callable[[int], Loss], progress: Callable[[Progress], None] = lambda _: None) -> Path:
+    def finish(self, make_loss: Callable[[], Loss], progress: Callable[[Progress], None] = lambda _: None) -> Path:
         """Train, from the beginning or from where the checkpoint says.
 
         Args:
-            loss_from: number of the first step -> the loss of each from there on; not asked where nothing is left.
+            make_loss: gives the loss of each step; not called where nothing is left to do.
             progress: called after each step.
 
         Returns:
@@ -88,7 +88,7 @@ class SmallRun:
         """
         first = self.restore()
         if first < self.settings.steps:
-            self._learn(first, loss_from(first), progress)
+            self._learn(first, make_loss(), progress)
         self.save(self.settings.steps)
         return self.weights
 

@@ -15,15 +15,6 @@ from karp_perception.planning.safety.rss import Danger, RssCheck, RssSettings
 from karp_perception.planning.safety.swept_path import SweptPath
 from karp_perception.planning.safety.watchdog import Caution, Finding, Watchdog, WatchdogSettings
 
-_CAUTION = {
-    DecisionKind.CRUISE: 0,
-    DecisionKind.FOLLOW: 1,
-    DecisionKind.SLOW: 2,
-    DecisionKind.YIELD: 3,
-    DecisionKind.STOP: 4,
-    DecisionKind.NO_INPUT: 5,
-    DecisionKind.EMERGENCY_STOP: 6,
-}
 _STANDING = 0.5  # m/s, slower objects stand
 _FASTEST = 100.0  # m/s, what is faster is an error
 
@@ -184,4 +175,4 @@ def _noted(plan: Plan, *notes: str) -> Plan:
 
 def _more_cautious(first: Decision, second: Decision) -> Decision:
     """Of two decisions the one that is more cautious; the first where they are alike."""
-    return second if _CAUTION[second.kind] > _CAUTION[first.kind] else first
+    return second if second.kind.caution > first.kind.caution else first

@@ -111,10 +111,15 @@ def _chosen(possible: Manoeuvres, cost: np.ndarray) -> np.ndarray:
     return rows[np.argsort(-share, kind="stable")]
 
 
-def fit_to_world(drives: int, seed: int, progress: Callable[[int, int], None] = lambda done, of: None) -> np.ndarray:
-    """The table from so many drives of training and their mirror images; `progress` gets how many are made, of how
-    many. A third of the moments know no lanes, a third the vehicle's route, a third all lanes."""
-    source = TrafficDrives(seed, TRAINING_FAMILIES)
+def fit_to_world(
+    drives: int, seed: int, duration: float, progress: Callable[[int, int], None] = lambda done, of: None
+) -> np.ndarray:
+    """The table from so many drives of training, `duration` s each, and their mirror images.
+
+    A third of the moments know no lanes, a third the vehicle's route, a third all lanes. `progress` gets how many
+    drives are made, of how many.
+    """
+    source = TrafficDrives(seed, TRAINING_FAMILIES, duration)
 
     def examples() -> Iterator[tuple[Moment, Lanes | None]]:
         for number in range(drives):

@@ -49,8 +49,7 @@ def train(
     torch.manual_seed(settings.seed)
     run = SmallRun(out, PredictorNet(config), settings, "predictor")
 
-    def loss_from(first: int) -> Loss:
-        del first  # what a step sees depends on its number alone
+    def make_loss() -> Loss:
         learnt = _kept_samples(out, settings, making) if samples is None else samples
 
         def loss(step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -59,7 +58,7 @@ def train(
 
         return loss
 
-    return run.finish(loss_from, progress)
+    return run.finish(make_loss, progress)
 
 
 def loss_of(

@@ -5,6 +5,7 @@ Streets have few of them. A detector that is to tell ten classes apart wants tho
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -83,7 +84,8 @@ def _train(population: Population, rng: np.random.Generator) -> list[Placed]:
     if name != "semi_tractor":
         return alone
     trailer = population.model(population.one_of(SEMI_TRAILERS))
-    assert model.hitch is not None and trailer.king_pin is not None
+    assert model.hitch is not None
+    assert trailer.king_pin is not None
     return [*alone, (trailer, model.hitch - trailer.king_pin, 0.0, 0.0)]
 
 
@@ -131,7 +133,7 @@ class _Taken:
         length, width = model.size[:2]
         if (_distance(self._points, x, y, yaw, length, width) < self._reach).any():
             return False
-        bx, by, byaw, blength, bwidth, gap = self._boxes.T
+        bx, by, _, blength, bwidth, gap = self._boxes.T
         near = np.hypot(bx - x, by - y) < 0.5 * (np.hypot(blength, bwidth) + math.hypot(length, width)) + gap
         own = _outline(x, y, yaw, length, width)
         for box in self._boxes[near]:
@@ -145,7 +147,7 @@ class _Taken:
 def _dense(way: np.ndarray) -> np.ndarray:
     """(N, 2) polyline -> the same with points at most `_POINTS` m apart."""
     parts = [way[:1]]
-    for a, b in zip(way[:-1], way[1:], strict=True):
+    for a, b in itertools.pairwise(way):
         steps = max(1, math.ceil(math.dist(a, b) / _POINTS))
         parts.append(a + np.linspace(0.0, 1.0, steps + 1)[1:, None] * (b - a))
     return np.concatenate(parts)

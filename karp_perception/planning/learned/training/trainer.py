@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from karp_perception.detection.training.small_run import Loss, SmallRun
+from karp_perception.detection.training.small_run import SmallRun
 from karp_perception.detection.training.trainer import Progress
 from karp_perception.planning.learned.config import ProposerConfig
 from karp_perception.planning.learned.network import ProposerNetwork
@@ -93,11 +93,7 @@ def train_round(
         value, parts = objective(*said, {name: columns[name][rows] for name in _TRIES}, settings)
         return value, dict(parts)
 
-    def loss_from(first: int) -> Loss:
-        del first  # what a step sees depends on its number alone
-        return loss
-
-    return run.finish(loss_from, progress)
+    return run.finish(lambda: loss, progress)
 
 
 def _round(settings: ProposerTrainSettings) -> ProposerTrainSettings:
