@@ -122,7 +122,8 @@ def test_attention_to_everything_alike_is_shared_by_the_number_of_tokens(tmp_pat
 def known_tokens(memory: torch.Tensor, position: torch.Tensor) -> Tokens:
     """Tokens (1, M, D) none of which is masked and none of which becomes a query."""
     mask, none = memory.new_zeros(1, 1, 1, memory.shape[1]), torch.zeros(1, 0)
-    return Tokens(memory, position, mask, torch.zeros(1, 0, 10), none, torch.zeros(1, 0, 10), none, none)
+    heat = torch.zeros(1, 0, 10)
+    return Tokens(memory, position, mask, heat, heat, none, torch.zeros(1, 0, 10), none, none)
 
 
 def known_network() -> tuple[DetectorNet, attribution.Encoded]:

@@ -28,6 +28,7 @@ from karp_perception.detection.model.position import PositionEmbedding
 
 _VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of neighbouring candidates only the peak counts
 _PEAK_SHARPNESS = 20.0
+_NO_PEAK = -20.0  # logit to which that pushes down at most: never, and yet far from what marks a masked query
 _LOG_DEPTH = (0.0, 4.5)  # 1 to 90 m
 _USUAL_DEPTH_M = 20.0
 _QUIET = 0.1  # of the usual first weights of what decoder layers add: queries begin as the tokens they come from
@@ -65,7 +66,8 @@ class Tokens:
         position: (B, M, D) their embeddings.
         mask: (B, 1, 1, M) 0, or `MASKED` for tokens of a missing sensor.
         heatmap: (B, L, 10) logits: is the centre of an object of that class on this lidar token.
-        candidates: (B, K) indices of the lidar tokens that became queries.
+        peaks: (B, L, 10) the same, less what a neighbour says louder.
+        candidates: (B, K) indices of the lidar tokens that became queries: the highest peaks.
         image_heatmap: (B, I, 10) logits: does this image token show the centre of an object of that class.
         log_depth: (B, I) of what each image token shows, m at a focal length of `usual_focal_px`.
         image_candidates: (B, J) indices of the image tokens that became queries.
@@ -75,6 +77,7 @@ class Tokens:
     position: Tensor
     mask: Tensor
     heatmap: Tensor
+    peaks: Tensor
     candidates: Tensor
     image_heatmap: Tensor
     log_depth: Tensor
@@ -179,12 +182,13 @@ class DetectorNet(nn.Module):
 
         Of a candidate of the lidar two things are known: what its token said by itself, which is why it is one, and
         what the decoder made of it. Its logits are the mean of both (TransFusion multiplies the scores): the token sees
-        less, but has learnt from more frames. Then they are scaled, and those of masked queries pushed down.
+        less, but has learnt from more frames. Of the token's word counts what no neighbour says louder, or a vehicle
+        would be found once for each token that shows it. Then they are scaled, and those of masked queries pushed down.
         """
         prediction = self.heads(queries, reference)
         first, count = self.config.learned_queries, tokens.candidates.shape[1]
         learned, lidar, images = prediction.logits.split([first, count, queries.shape[1] - first - count], dim=1)
-        lidar = 0.5 * (lidar + gathered(tokens.heatmap, tokens.candidates))
+        lidar = 0.5 * (lidar + gathered(tokens.peaks, tokens.candidates))
         logits = torch.cat([learned, lidar, images], dim=1) * self.score_scale + self.score_bias
         prediction.logits = logits + mask[:, 0, 0, :, None]
         return prediction
@@ -204,6 +208,7 @@ class DetectorNet(nn.Module):
         camera_mask = ((1.0 - camera_present) * MASKED).unsqueeze(-1).expand(-1, -1, per_camera).flatten(1)
         lidar_mask = ((1.0 - lidar_present) * MASKED).expand(-1, lidar_tokens.shape[1])
         heatmap = self.heatmap(lidar_tokens)
+        peaks = self._peaks(heatmap)
         said = self.image_heatmap(image_tokens)
         image_heatmap, log_depth = said[..., :CLASSES], said[..., CLASSES]
         shown = self._image_peaks(image_heatmap) + camera_mask
@@ -212,7 +217,8 @@ class DetectorNet(nn.Module):
             position=torch.cat([image_position, lidar_position.expand_as(lidar_tokens)], dim=1),
             mask=torch.cat([camera_mask, lidar_mask], dim=1)[:, None, None, :],
             heatmap=heatmap,
-            candidates=self._peaks(heatmap).topk(self.config.candidate_queries, dim=1).indices,
+            peaks=peaks,
+            candidates=peaks.amax(dim=-1).topk(self.config.candidate_queries, dim=1).indices,
             image_heatmap=image_heatmap,
             log_depth=log_depth,
             image_candidates=shown.topk(min(self.config.image_queries, shown.shape[1]), dim=1).indices,
@@ -314,7 +320,7 @@ class DetectorNet(nn.Module):
         return tokens
 
     def _peaks(self, heatmap: Tensor) -> Tensor:
-        """(B, L, classes) logits -> (B, L) how good a candidate each token is, by its best class.
+        """(B, L, classes) logits -> the same, lowered beside peaks: how good a candidate of a class each token is.
 
         A vehicle spans several tokens: what lies below a neighbour of its class is pushed down. Steep instead of a
         comparison for equality, which would depend on how an engine rounds.
@@ -322,8 +328,8 @@ class DetectorNet(nn.Module):
         nx, ny = self.config.canvas_tokens
         vehicles = heatmap[..., :_VEHICLE_CLASSES].transpose(1, 2).reshape(-1, _VEHICLE_CLASSES, nx, ny)
         highest = functional.max_pool2d(vehicles, 3, stride=1, padding=1)
-        peaks = (vehicles - _PEAK_SHARPNESS * (highest - vehicles)).flatten(2).transpose(1, 2)
-        return torch.cat([peaks, heatmap[..., _VEHICLE_CLASSES:]], dim=-1).amax(dim=-1)
+        lowered = (vehicles - _PEAK_SHARPNESS * (highest - vehicles)).clamp(min=_NO_PEAK)
+        return torch.cat([lowered.flatten(2).transpose(1, 2), heatmap[..., _VEHICLE_CLASSES:]], dim=-1)
 
     def _image_peaks(self, heatmap: Tensor) -> Tensor:
         """(B, C * T, classes) logits -> (B, C * T): as `_peaks`, in each image; there all that is near is large."""
