@@ -39,7 +39,7 @@ def small_weights(folder: Path, seed: int = 3) -> Path:
     net = build(SMALL, seed)
     with torch.no_grad():
         net.heads.logits.bias.fill_(0.0)
-        net.heatmap.bias.fill_(0.0)
+        net.heatmap.of_token.bias.fill_(0.0)
         net.heads.logits.weight.mul_(3.0)
     file = folder / "small.safetensors"
     save_weights(net, file, half=False)

@@ -126,7 +126,7 @@ def test_without_lidar_no_candidate_is_an_object(net: DetectorNet) -> None:
     assert (score[kinds != "a camera candidate"] > 0).all()
 
 
-def test_candidates_of_the_lidar_answer_with_their_token_and_the_decoder_alike(net: DetectorNet) -> None:
+def test_candidates_of_the_lidar_answer_with_their_place_and_the_decoder_alike(net: DetectorNet) -> None:
     arguments = inputs(net)
     first, count = SMALL.learned_queries, SMALL.candidate_queries
     with torch.no_grad():
@@ -170,26 +170,45 @@ def test_batch_rows_do_not_touch_each_other(net: DetectorNet) -> None:
                 torch.testing.assert_close(a[0], b[row], rtol=1e-4, atol=1e-5)
 
 
-def test_candidates_lie_on_their_tokens_and_are_the_best(net: DetectorNet) -> None:
+def test_candidates_lie_on_their_places_and_are_the_best(net: DetectorNet) -> None:
     with torch.no_grad():
         arguments = inputs(net)
         tokens = net.encode(*arguments[:6])
         _, position, reference, _ = net.queries(tokens, arguments[3], *arguments[6:])
     assert len(set(tokens.candidates[0].tolist())) == SMALL.candidate_queries
-    ny = SMALL.canvas_tokens[1]
-    for number, token in enumerate(tokens.candidates[0].tolist()):
-        x = SMALL.x_range_m[0] + (token // ny + 0.5) * SMALL.token_m
-        y = SMALL.y_range_m[0] + (token % ny + 0.5) * SMALL.token_m
+    ny = SMALL.canvas_places[1]
+    for number, place in enumerate(tokens.candidates[0].tolist()):
+        x = SMALL.x_range_m[0] + (place // ny + 0.5) * SMALL.place_m
+        y = SMALL.y_range_m[0] + (place % ny + 0.5) * SMALL.place_m
         expected = torch.tensor([x, y, SMALL.candidate_z_m])
         torch.testing.assert_close(reference[0, SMALL.learned_queries + number], expected, rtol=0, atol=1e-4)
-        table = arguments[6][0, SMALL.learned_queries + token]
+        table = arguments[6][0, SMALL.learned_queries + place]
         assert torch.equal(position[0, SMALL.learned_queries + number], table)
 
 
-def test_of_neighbouring_vehicle_tokens_only_the_peak_is_a_candidate(net: DetectorNet) -> None:
+def test_places_know_their_token_and_what_the_stem_knows_of_them(net: DetectorNet) -> None:
     nx, ny = SMALL.canvas_tokens
+    tokens = torch.randn(1, nx * ny, SMALL.width)
+    places = torch.randn(1, 4 * nx * ny, SMALL.place_channels)
+    with torch.no_grad():
+        heat = net.heatmap(tokens, places).unflatten(1, SMALL.canvas_places)
+        chosen = torch.tensor([[0, 1, 2 * ny, 2 * ny + 1, 2 * ny * 7 + 9]])
+        features = net.candidate(tokens, places, chosen)[0]
+        for number, place in enumerate(chosen[0].tolist()):
+            row, column = place // (2 * ny), place % (2 * ny)
+            corner = row % 2 * 2 + column % 2
+            token = tokens[0, row // 2 * ny + column // 2]
+            of_place = net.heatmap.of_place(places[0, place])
+            said = net.heatmap.of_token(token).unflatten(0, (4, 10))[corner] + of_place
+            torch.testing.assert_close(heat[0, row, column], said, rtol=1e-4, atol=1e-4)
+            began = net.candidate.of_token(token) + net.candidate.of_place(places[0, place])
+            torch.testing.assert_close(features[number], began + net.candidate.corner[corner], rtol=1e-4, atol=1e-4)
+
+
+def test_near_a_place_of_a_vehicle_only_the_peak_is_a_candidate(net: DetectorNet) -> None:
+    nx, ny = SMALL.canvas_places
     heat = torch.full((1, nx, ny, 10), -6.0)
-    heat[0, 5, 5, 0], heat[0, 5, 6, 0], heat[0, 6, 5, 0] = 2.0, 1.5, 1.8  # one car over three tokens
+    heat[0, 5, 5, 0], heat[0, 5, 6, 0], heat[0, 7, 5, 0] = 2.0, 1.5, 1.8  # one car over three places
     heat[0, 10, 10, 1] = 1.0  # a truck
     heat[0, 12, 3, 5], heat[0, 12, 4, 5] = 0.5, 0.4  # two pedestrians side by side
     peaks = net._peaks(heat.reshape(1, nx * ny, 10))[0]
@@ -197,7 +216,7 @@ def test_of_neighbouring_vehicle_tokens_only_the_peak_is_a_candidate(net: Detect
     assert best == [5 * ny + 5, 10 * ny + 10, 12 * ny + 3, 12 * ny + 4]
     # Nor would it be shown, were it a candidate all the same.
     assert peaks[5 * ny + 5, 0] == 2.0
-    assert (peaks[[5 * ny + 6, 6 * ny + 5], 0] < -1.0).all()
+    assert (peaks[[5 * ny + 6, 7 * ny + 5], 0] < -1.0).all()
     assert peaks.min() >= -20.0
 
 
@@ -235,10 +254,10 @@ def test_in_an_image_only_the_peak_of_an_object_is_a_candidate(net: DetectorNet)
 
 def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     """What the embedding of images is for: the reference point's embedding is that of the token that sees it."""
-    cols, ny = SMALL.image_tokens[1], SMALL.canvas_tokens[1]
+    cols, ny = SMALL.image_tokens[1], SMALL.canvas_places[1]
     K, _ = rig((0.0,))
     candidate = 9 * ny + 4
-    point = net.position.candidates[candidate].double().numpy()
+    point = net.position.places[candidate].double().numpy()
     row, col, depth = 1, 3, 6.5
     pixel = np.array([col * 16 + 7.5, row * 16 + 7.5, 1.0])
     T = looking(0.4)
@@ -246,8 +265,8 @@ def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     pose = torch.tensor(T, dtype=torch.float32)[None, None]
     net_one = build(dataclasses.replace(SMALL, cameras=1), 1)
     with torch.no_grad():
-        image, place, reference, _ = net_one.position(K, pose, torch.ones(1, 1))
-    seen_from = reference[0, SMALL.learned_queries + candidate] - place[0, candidate]
+        image, _, reference, _ = net_one.position(K, pose, torch.ones(1, 1))
+        seen_from = reference[0, SMALL.learned_queries + candidate] - net_one.position.place_embedding(net.position.places[candidate])
     distances = (image[0] - seen_from).norm(dim=-1)
     assert distances.argmin() == row * cols + col
     assert distances.min() < 1e-3 * distances.median()
@@ -260,8 +279,9 @@ def test_queries_carry_rays_of_just_the_cameras_that_see_them(net: DetectorNet) 
         for camera in range(3):
             only = torch.zeros(1, 3)
             only[0, camera] = 1.0
-            _, place, reference, _ = net.position(K, T, only)
-            embedded = (reference[0, SMALL.learned_queries :] - place[0]).abs().amax(-1).numpy() > 0
+            reference = net.position(K, T, only)[2]
+            place = net.position.place_embedding(net.position.places)
+            embedded = (reference[0, SMALL.learned_queries :] - place).abs().amax(-1).numpy() > 0
             local = transform_points(invert_pose(T[0, camera].double().numpy()), points)
             pixels, depth = project_points(local, K[0, camera].double().numpy())
             with np.errstate(invalid="ignore"):
@@ -295,7 +315,7 @@ def test_seed_decides_the_weights_and_the_callers_random_state_is_left_alone() -
     assert torch.equal(torch.rand(3), expected)
     states = [net.state_dict() for net in (first, second, third)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    assert not torch.equal(states[0]["heatmap.weight"], states[2]["heatmap.weight"])
+    assert not torch.equal(states[0]["heatmap.of_token.weight"], states[2]["heatmap.of_token.weight"])
 
 
 def test_untrained_scores_are_the_prior(net: DetectorNet) -> None:

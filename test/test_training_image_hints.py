@@ -46,7 +46,7 @@ def pixels_of(points: np.ndarray) -> np.ndarray:
 def tokens_that_say(heatmap: torch.Tensor, log_depth: torch.Tensor) -> Tokens:
     """Tokens of which the losses read these two alone."""
     none = torch.zeros(1, 0)
-    return Tokens(none, none, none, none, none, none, heatmap, log_depth, none)
+    return Tokens(none, none, none, none, none, none, none, heatmap, log_depth, none)
 
 
 def shown_by(batch: Targets) -> Shown:

@@ -189,16 +189,16 @@ def test_the_variance_that_costs_least_is_that_of_the_errors_and_does_not_pull_a
     assert center.grad is None or float(center.grad.abs().max()) == 0
 
 
-def test_the_heatmap_is_one_on_the_tokens_of_centres() -> None:
+def test_the_heatmap_is_one_on_the_places_of_centres() -> None:
     t = targets([[0, 5], [3]])
     wanted, weight = heatmap_targets(t, SMALL)
-    nx, ny = SMALL.canvas_tokens
+    nx, ny = SMALL.canvas_places
     grid = wanted.transpose(1, 2).unflatten(2, (nx, ny))
     ones = {tuple(index.tolist()) for index in torch.nonzero(grid == 1)}
     expected = set()
     for b, g in torch.nonzero(t.valid).tolist():
-        row = math.floor((float(t.center[b, g, 0]) - SMALL.x_range_m[0]) / SMALL.token_m)
-        column = math.floor((float(t.center[b, g, 1]) - SMALL.y_range_m[0]) / SMALL.token_m)
+        row = math.floor((float(t.center[b, g, 0]) - SMALL.x_range_m[0]) / SMALL.place_m)
+        column = math.floor((float(t.center[b, g, 1]) - SMALL.y_range_m[0]) / SMALL.place_m)
         if 0 <= row < nx and 0 <= column < ny:
             expected.add((b, int(t.label[b, g]), row, column))
     assert ones == expected
@@ -234,6 +234,6 @@ def test_losses_of_a_batch_do_not_depend_on_padding() -> None:
     a = set_loss(p, short, match(p, short, seen(p)), seen(p), ONE)
     b = set_loss(p, padded, match(p, padded, seen(p)), seen(p), ONE)
     np.testing.assert_allclose([float(v) for v in a.values()], [float(v) for v in b.values()], rtol=1e-6)
-    heat = functional.logsigmoid(torch.randn(1, int(np.prod(SMALL.canvas_tokens)), 10))
+    heat = functional.logsigmoid(torch.randn(1, int(np.prod(SMALL.canvas_places)), 10))
     one = torch.ones(1, 1)
     torch.testing.assert_close(heatmap_loss(heat, short, one, SMALL), heatmap_loss(heat, padded, one, SMALL))

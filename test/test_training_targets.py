@@ -109,24 +109,24 @@ def test_answers_of_the_queries_proper_do_not_change_with_denoising() -> None:
         assert float(parts[0][name]) == pytest.approx(float(parts[1][name]), rel=1e-4), name
 
 
-def test_tokens_of_objects_are_judged_by_the_boxes_that_they_would_give() -> None:
+def test_places_of_objects_are_judged_by_the_boxes_that_they_would_give() -> None:
     batch = make_batch([made_up_frame(k) for k in range(2)], SMALL)
     batch.lidar_present[1] = 0
     objective = Objective(build(SMALL, 0), ObjectiveSettings(token_jitter=0.0)).train()
     net, targets = objective.net, batch.targets
     tokens = net.encode(batch.images, batch.camera_present, batch.canvas, batch.lidar_present,
                         *net.position(*batch.calibration)[:2])  # fmt: skip
-    found, pairs, unjudged = objective._lidar_tokens_of_objects(tokens, batch, torch.Generator())
+    found, pairs, unjudged = objective._places_of_objects(tokens, batch, torch.Generator())
     assert unjudged.all()
-    assert set(pairs.frame.tolist()) == {0}, "without lidar there is nothing on a token"
+    assert set(pairs.frame.tolist()) == {0}, "without lidar there is nothing on a place"
     assert len(pairs.target) == int(targets.valid[0].sum()) > 1
-    nx, ny = SMALL.canvas_tokens
-    grid = net.candidate(tokens.memory[0, -nx * ny :]).unflatten(0, (nx, ny))
+    nx, ny = SMALL.canvas_places
+    grid = net.lidar_features(tokens, torch.arange(nx * ny).expand(2, -1))[0].unflatten(0, (nx, ny))
     for g in pairs.target.tolist():
         x, y, _ = targets.center[0, g].tolist()
-        i, j = int((x - SMALL.x_range_m[0]) // SMALL.token_m), int((y - SMALL.y_range_m[0]) // SMALL.token_m)
-        middle = torch.tensor([SMALL.x_range_m[0] + (i + 0.5) * SMALL.token_m,
-                               SMALL.y_range_m[0] + (j + 0.5) * SMALL.token_m, SMALL.candidate_z_m])  # fmt: skip
+        i, j = int((x - SMALL.x_range_m[0]) // SMALL.place_m), int((y - SMALL.y_range_m[0]) // SMALL.place_m)
+        middle = torch.tensor([SMALL.x_range_m[0] + (i + 0.5) * SMALL.place_m,
+                               SMALL.y_range_m[0] + (j + 0.5) * SMALL.place_m, SMALL.candidate_z_m])  # fmt: skip
         expected = net.heads(grid[i, j], middle)
         torch.testing.assert_close(found.center[0, g], expected.center)
         torch.testing.assert_close(found.log_size[0, g], expected.log_size)

@@ -122,11 +122,16 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, channels[-1], H / 2^n, W / 2^n)."""
+        return self.last_two(x)[1]
+
+    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes out of the last stage but one (the input, where there is one stage), and out of the last."""
+        before = x
         for stage, (halve, refine) in enumerate(zip(self.halve, self.refine, strict=True)):
-            x = torch.relu(halve(x))
+            before, x = x, torch.relu(halve(x))
             if stage >= self.residual_from:
                 x = torch.relu(x + refine(x))
-        return x
+        return before, x
 
 
 class ResidualConvs(nn.Module):

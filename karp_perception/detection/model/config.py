@@ -11,6 +11,8 @@ from typing import Any
 from karp_perception.core import CLASS_NAMES, ConfigurationError
 
 CLASSES = len(CLASS_NAMES)
+PLACES = 2
+"""Places along a lidar token's side, each of which can be where an object is: two people stand on one token."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class ModelConfig:
             self._require(whole, name, f"a whole number of windows ({self.window} tokens of {self.token_m} m)")
         edges = self.height_edges_m
         self._require(len(edges) >= 2 and list(edges) == sorted(set(edges)), "height_edges_m", "two or more, rising")
-        tokens = self.canvas_tokens[0] * self.canvas_tokens[1]
-        self._require(0 < self.candidate_queries <= tokens, "candidate_queries", f"1 to {tokens} (the lidar tokens)")
+        places = self.canvas_places[0] * self.canvas_places[1]
+        self._require(0 < self.candidate_queries <= places, "candidate_queries", f"1 to {places} (the canvas' places)")
         self._require(self.learned_queries >= 1, "learned_queries", "at least 1")
         rows, columns = self.image_tokens
         shown = self.cameras * rows * columns
@@ -120,6 +122,22 @@ class ModelConfig:
         """Lidar tokens along x and y."""
         nx, ny = self.canvas_cells
         return nx // self.token_cells, ny // self.token_cells
+
+    @property
+    def place_m(self) -> float:
+        """Side of a place, m."""
+        return self.token_m / PLACES
+
+    @property
+    def canvas_places(self) -> tuple[int, int]:
+        """Places along x and y."""
+        nx, ny = self.canvas_tokens
+        return PLACES * nx, PLACES * ny
+
+    @property
+    def place_channels(self) -> int:
+        """Numbers that the stem knows of each place: those of the stage before the tokens."""
+        return (self.canvas_channels, *self.lidar_stem)[-2]
 
     @property
     def canvas_channels(self) -> int:

@@ -5,7 +5,7 @@
     canvas ──> LidarEncoder ──┤                 ^
                               └─> heatmaps ──> top-k candidates, beside the learned queries
 
-Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap on lidar tokens as in
+Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap on the canvas as in
 TransFusion (Bai et al., 2022), and from one with depth on image tokens as in Far3D (Jiang et al., 2024). What a sensor
 did not deliver is masked, so one set of weights serves every subset. No NMS: every query stands for one object, or for
 none.
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from karp_perception.detection.model.block import MASKED, Block, ResidualConvs
-from karp_perception.detection.model.config import CLASSES, ModelConfig
+from karp_perception.detection.model.config import CLASSES, PLACES, ModelConfig
 from karp_perception.detection.model.image_encoder import ImageEncoder
-from karp_perception.detection.model.lidar_encoder import LidarEncoder
+from karp_perception.detection.model.lidar_encoder import LidarEncoder, from_squares
 from karp_perception.detection.model.position import PositionEmbedding
 
-_VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of neighbouring candidates only the peak counts
+_VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of candidates so near only the peak counts
 _PEAK_SHARPNESS = 20.0
 _NO_PEAK = -20.0  # logit to which that pushes down at most: never, and yet far from what marks a masked query
 _LOG_DEPTH = (0.0, 4.5)  # 1 to 90 m
@@ -65,9 +65,10 @@ class Tokens:
         memory: (B, M, D) tokens: all cameras', then the lidar's.
         position: (B, M, D) their embeddings.
         mask: (B, 1, 1, M) 0, or `MASKED` for tokens of a missing sensor.
-        heatmap: (B, L, 10) logits: is the centre of an object of that class on this lidar token.
-        peaks: (B, L, 10) the same, less what a neighbour says louder.
-        candidates: (B, K) indices of the lidar tokens that became queries: the highest peaks.
+        places: (B, P, `place_channels`) what the lidar's stem knows of each place, two by two on each lidar token.
+        heatmap: (B, P, 10) logits: is the centre of an object of that class on this place.
+        peaks: (B, P, 10) the same, less what a neighbour says louder.
+        candidates: (B, K) indices of the places that became queries: the highest peaks.
         image_heatmap: (B, I, 10) logits: does this image token show the centre of an object of that class.
         log_depth: (B, I) of what each image token shows, m at a focal length of `usual_focal_px`.
         image_candidates: (B, J) indices of the image tokens that became queries.
@@ -76,6 +77,7 @@ class Tokens:
     memory: Tensor
     position: Tensor
     mask: Tensor
+    places: Tensor
     heatmap: Tensor
     peaks: Tensor
     candidates: Tensor
@@ -138,6 +140,41 @@ class Heads(nn.Module):
         return Prediction(self.logits(features), center, log_size, direction, velocity, self.log_variance(features))
 
 
+class PlaceHeatmap(nn.Module):
+    """What lies on each place: told by its token, which has seen far, and by what the stem knows of the place."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.grid = config.canvas_tokens
+        self.of_token = nn.Linear(config.width, PLACES * PLACES * CLASSES)
+        self.of_place = nn.Linear(config.place_channels, CLASSES, bias=False)
+
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """(B, L, D), (B, P, `place_channels`) -> (B, P, 10) logits."""
+        coarse = self.of_token(tokens).transpose(1, 2).unflatten(2, self.grid)
+        return from_squares(coarse).flatten(1, 2) + self.of_place(places)
+
+
+class PlaceFeatures(nn.Module):
+    """What a query begins as that stands for a place of the canvas."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.of_token = nn.Linear(config.width, config.width)
+        self.of_place = nn.Linear(config.place_channels, config.width, bias=False)
+        self.corner = nn.Parameter(torch.zeros(PLACES * PLACES, config.width))
+        nx, ny = config.canvas_places
+        row, column = torch.meshgrid(torch.arange(nx), torch.arange(ny), indexing="ij")
+        token = row // PLACES * config.canvas_tokens[1] + column // PLACES
+        self.register_buffer("token", token.flatten(), persistent=False)
+        self.register_buffer("corner_of", (row % PLACES * PLACES + column % PLACES).flatten(), persistent=False)
+
+    def forward(self, tokens: Tensor, places: Tensor, chosen: Tensor) -> Tensor:
+        """(B, L, D), (B, P, `place_channels`), indices (B, K) of places -> (B, K, D)."""
+        of_token = self.of_token(gathered(tokens, self.token[chosen]))
+        return of_token + self.of_place(gathered(places, chosen)) + self.corner[self.corner_of[chosen]]
+
+
 class DetectorNet(nn.Module):
     """The network. `forward` is what is exported; training uses its parts: `encode`, `queries`, `decode`."""
 
@@ -147,9 +184,9 @@ class DetectorNet(nn.Module):
         self.position = PositionEmbedding(config)
         self.image_encoder = ImageEncoder(config)
         self.lidar_encoder = LidarEncoder(config)
-        self.heatmap = nn.Linear(config.width, CLASSES)
+        self.heatmap = PlaceHeatmap(config)
         self.learned = nn.Parameter(torch.zeros(config.learned_queries, config.width))
-        self.candidate = nn.Linear(config.width, config.width)
+        self.candidate = PlaceFeatures(config)
         self.image_heatmap = nn.Linear(config.width, CLASSES + 1)  # and the logarithm of depth
         self.image_candidate = nn.Sequential(
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
@@ -180,10 +217,10 @@ class DetectorNet(nn.Module):
     def answers(self, tokens: Tokens, queries: Tensor, reference: Tensor, mask: Tensor) -> Prediction:
         """What queries (B, N, D) say after the last layer; reference points and mask as `queries` gives them.
 
-        Of a candidate of the lidar two things are known: what its token said by itself, which is why it is one, and
-        what the decoder made of it. Its logits are the mean of both (TransFusion multiplies the scores): the token sees
-        less, but has learnt from more frames. Of the token's word counts what no neighbour says louder, or a vehicle
-        would be found once for each token that shows it. Then they are scaled, and those of masked queries pushed down.
+        Of a candidate of the lidar two things are known: what its place said by itself, which is why it is one, and
+        what the decoder made of it. Its logits are the mean of both (TransFusion multiplies the scores): the place sees
+        less, but has learnt from more frames. Of the place's word counts what no neighbour says louder, or a vehicle
+        would be found once for each place that shows it. Then they are scaled, and those of masked queries pushed down.
         """
         prediction = self.heads(queries, reference)
         first, count = self.config.learned_queries, tokens.candidates.shape[1]
@@ -198,17 +235,17 @@ class DetectorNet(nn.Module):
         """Tokens of all sensors; arguments as for `forward`."""
         if self.training:
             image_tokens = self._encode_present_images(images, camera_present, image_position)
-            lidar_tokens = self._encode_present_canvases(canvas, lidar_present, lidar_position)
+            lidar_tokens, places = self._encode_present_canvases(canvas, lidar_present, lidar_position)
         else:
             # Zeros in the place of what is missing, so that no stale buffer can reach an output; the mask keeps even
             # those zeros from being attended to.
             image_tokens = self.image_encoder(images * camera_present[:, :, None, None, None], image_position)
-            lidar_tokens = self.lidar_encoder(canvas * lidar_present[:, :, None, None], lidar_position)
+            lidar_tokens, places = self.lidar_encoder(canvas * lidar_present[:, :, None, None], lidar_position)
         per_camera = image_tokens.shape[1] // images.shape[1]
         camera_mask = ((1.0 - camera_present) * MASKED).unsqueeze(-1).expand(-1, -1, per_camera).flatten(1)
         lidar_mask = ((1.0 - lidar_present) * MASKED).expand(-1, lidar_tokens.shape[1])
-        heatmap = self.heatmap(lidar_tokens)
-        peaks = self._peaks(heatmap)
+        heatmap = self.heatmap(lidar_tokens, places)
+        peaks = self._peaks(heatmap.detach() if self.training else heatmap)  # no loss depends on them
         said = self.image_heatmap(image_tokens)
         image_heatmap, log_depth = said[..., :CLASSES], said[..., CLASSES]
         shown = self._image_peaks(image_heatmap) + camera_mask
@@ -216,6 +253,7 @@ class DetectorNet(nn.Module):
             memory=torch.cat([image_tokens, lidar_tokens], dim=1),
             position=torch.cat([image_position, lidar_position.expand_as(lidar_tokens)], dim=1),
             mask=torch.cat([camera_mask, lidar_mask], dim=1)[:, None, None, :],
+            places=places,
             heatmap=heatmap,
             peaks=peaks,
             candidates=peaks.amax(dim=-1).topk(self.config.candidate_queries, dim=1).indices,
@@ -253,7 +291,7 @@ class DetectorNet(nn.Module):
         shown = tokens.image_candidates
         features = [
             self.learned.expand(batch, -1, -1),
-            self.candidate(gathered(tokens.lidar_memory, tokens.candidates)),
+            self.lidar_features(tokens, tokens.candidates),
             self.image_features(tokens, shown),
         ]
         image_position = gathered(tokens.position, shown)  # images come first
@@ -267,6 +305,10 @@ class DetectorNet(nn.Module):
             torch.cat([self.places(tokens), points], dim=1),
             mask[:, None, None, :],
         )
+
+    def lidar_features(self, tokens: Tokens, chosen: Tensor) -> Tensor:
+        """(B, K, D) of queries that begin as the places `chosen` (B, K) of the canvas."""
+        return self.candidate(tokens.lidar_memory, tokens.places, chosen)
 
     def image_features(self, tokens: Tokens, chosen: Tensor) -> Tensor:
         """(B, J, D) of queries that begin as the image tokens `chosen` (B, J).
@@ -310,24 +352,30 @@ class DetectorNet(nn.Module):
             tokens = tokens.to(found.dtype).masked_scatter(present[:, :, None, None], found)
         return tokens.flatten(1, 2)
 
-    def _encode_present_canvases(self, canvas: Tensor, lidar_present: Tensor, position: Tensor) -> Tensor:
-        """Tokens of all canvases, zeros where there is no lidar, for the same reason."""
+    def _encode_present_canvases(
+        self, canvas: Tensor, lidar_present: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens and places of all canvases, zeros where there is no lidar, for the same reason."""
         present = lidar_present[:, 0] > 0
+        nx, ny = self.config.canvas_places
         tokens = position.new_zeros(len(canvas), *position.shape[1:])
+        places = canvas.new_zeros(len(canvas), nx * ny, self.config.place_channels)
         if present.any():
-            found = self.lidar_encoder(canvas[present], position)
-            tokens = tokens.to(found.dtype).masked_scatter(present[:, None, None], found)
-        return tokens
+            found, of_places = self.lidar_encoder(canvas[present], position)
+            rows = present.nonzero()[:, 0]
+            tokens = tokens.to(found.dtype).index_copy(0, rows, found)
+            places = places.to(of_places.dtype).index_copy(0, rows, of_places)
+        return tokens, places
 
     def _peaks(self, heatmap: Tensor) -> Tensor:
-        """(B, L, classes) logits -> the same, lowered beside peaks: how good a candidate of a class each token is.
+        """(B, P, classes) logits -> the same, lowered beside peaks: how good a candidate of a class each place is.
 
-        A vehicle spans several tokens: what lies below a neighbour of its class is pushed down. Steep instead of a
-        comparison for equality, which would depend on how an engine rounds.
+        A vehicle spans several places: what lies below one of its class within a token's side is pushed down. Steep
+        instead of a comparison for equality, which would depend on how an engine rounds.
         """
-        nx, ny = self.config.canvas_tokens
+        nx, ny = self.config.canvas_places
         vehicles = heatmap[..., :_VEHICLE_CLASSES].transpose(1, 2).reshape(-1, _VEHICLE_CLASSES, nx, ny)
-        highest = functional.max_pool2d(vehicles, 3, stride=1, padding=1)
+        highest = functional.max_pool2d(vehicles, 2 * PLACES + 1, stride=1, padding=PLACES)
         lowered = (vehicles - _PEAK_SHARPNESS * (highest - vehicles)).clamp(min=_NO_PEAK)
         return torch.cat([lowered.flatten(2).transpose(1, 2), heatmap[..., _VEHICLE_CLASSES:]], dim=-1)
 
@@ -354,7 +402,8 @@ def _initialise(net: DetectorNet) -> None:
     for module in net.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, ResidualConvs):
@@ -363,7 +412,7 @@ def _initialise(net: DetectorNet) -> None:
     nn.init.zeros_(net.lidar_encoder.context.back.bias)
     nn.init.normal_(net.learned, std=0.02)
     never = -math.log((1 - _PRIOR) / _PRIOR)
-    nn.init.constant_(net.heatmap.bias, never)
+    nn.init.constant_(net.heatmap.of_token.bias, never)
     nn.init.normal_(net.image_heatmap.weight, std=0.02)
     nn.init.constant_(net.image_heatmap.bias[:CLASSES], never)
     nn.init.constant_(net.image_heatmap.bias[CLASSES:], math.log(_USUAL_DEPTH_M))

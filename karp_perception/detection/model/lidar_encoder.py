@@ -41,9 +41,9 @@ def from_windows(windows: Tensor, shape: tuple[int, int], window: int, *, stride
 
 
 def from_squares(coarse: Tensor) -> Tensor:
-    """Each place's 4 D numbers to the D of each of the four tokens that it stands for.
+    """Each square's 4 D numbers to the D of each of the four squares, half as wide, that it is made of.
 
-    (B, 4 * D, X, Y) -> (B, 2 X, 2 Y, D); of the first axis, the place along x counts slowest, then the one along y.
+    (B, 4 * D, X, Y) -> (B, 2 X, 2 Y, D); of the first axis, where along x counts slowest, then where along y.
     """
     batch, channels, nx, ny = coarse.shape
     squares = coarse.reshape(batch, 2, 2, channels // 4, nx, ny).permute(0, 4, 1, 5, 2, 3)
@@ -81,17 +81,19 @@ class LidarEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, canvas: Tensor, position: Tensor) -> Tensor:
-        """Tokens of the canvas.
+    def forward(self, canvas: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and places of the canvas.
 
         Args:
             canvas: (B, channels, X, Y) cells.
             position: (1, x * y, D) embeddings of the tokens' places.
 
         Returns:
-            (B, x * y, D), y running fastest.
+            tokens (B, x * y, D), y running fastest; and of the places, two by two on each token, what the stem knows of
+            them: (B, 4 * x * y, `place_channels`), in rows of the whole canvas likewise.
         """
-        tokens = self.refine(self.stem(canvas))
+        places, tokens = self.stem.last_two(canvas)
+        tokens = self.refine(tokens)
         grid = tokens.permute(0, 2, 3, 1) + self.context(tokens)
         _, nx, ny, width = grid.shape
         position = position.reshape(1, nx, ny, width).expand(grid.shape[0], nx, ny, width)
@@ -100,4 +102,4 @@ class LidarEncoder(nn.Module):
             windows = to_windows(grid, self.window, strided=strided)
             windows, _ = block(windows, to_windows(position, self.window, strided=strided))
             grid = from_windows(windows, (nx, ny), self.window, strided=strided)
-        return self.norm(grid.flatten(1, 2))
+        return self.norm(grid.flatten(1, 2)), places.permute(0, 2, 3, 1).flatten(1, 2)

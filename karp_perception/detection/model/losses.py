@@ -28,7 +28,7 @@ class LossWeights:
     """Weights of the parts. Those of the box are per unit of each quantity."""
 
     label: float = 2.0
-    center: float = 0.5  # per m, x and y
+    center: float = 0.75  # per m, x and y
     height: float = 0.5  # per m, z
     size: float = 0.5  # per unit of log size
     direction: float = 1.0  # per unit of sine and cosine
@@ -129,7 +129,7 @@ def _direction_errors(direction: Tensor, yaw: Tensor, label: Tensor) -> tuple[Te
 
 
 def heatmap_loss(heatmap: Tensor, targets: Targets, lidar_present: Tensor, config: ModelConfig) -> Tensor:
-    """Penalty-reduced focal loss (CornerNet, Law and Deng, 2018; CenterNet, Zhou et al., 2019) of (B, L, 10) logits.
+    """Penalty-reduced focal loss (CornerNet, Law and Deng, 2018; CenterNet, Zhou et al., 2019) of (B, P, 10) logits.
 
     Around an object whose weight is 0 nothing is asked for. Frames without lidar do not count.
     """
@@ -151,29 +151,29 @@ def penalty_reduced_focal_loss(logits: Tensor, wanted: Tensor, weight: Tensor) -
 
 
 def heatmap_targets(targets: Targets, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """What the heatmap should be, and what of it counts: (B, L, 10) each.
+    """What the heatmap should be, and what of it counts: (B, P, 10) each.
 
-    1 on the token that an object's centre lies on, falling off around it as a normal distribution: its width is a
-    sixth of the object's mean side, half a token at least.
+    1 on the place that an object's centre lies on, falling off around it as a normal distribution: its width is a
+    sixth of the object's mean side, half a place at least.
     """
-    nx, ny = config.canvas_tokens
+    nx, ny = config.canvas_places
     batch, most = targets.label.shape
     device = targets.center.device
     shape = (batch, len(ObjectClass) - 1, nx, ny)
     wanted, weight = torch.zeros(shape, device=device), torch.ones(shape, device=device)
     if most == 0:
         return wanted.flatten(2).transpose(1, 2), weight.flatten(2).transpose(1, 2)
-    x = (targets.center[..., 0] - config.x_range_m[0]) / config.token_m - 0.5
-    y = (targets.center[..., 1] - config.y_range_m[0]) / config.token_m - 0.5
-    side = targets.log_size[..., :2].exp().mean(dim=-1) / config.token_m
+    x = (targets.center[..., 0] - config.x_range_m[0]) / config.place_m - 0.5
+    y = (targets.center[..., 1] - config.y_range_m[0]) / config.place_m - 0.5
+    side = targets.log_size[..., :2].exp().mean(dim=-1) / config.place_m
     sigma = (side / 6).clamp(min=0.5)
-    dx = torch.arange(nx, device=device) - x[..., None]
-    dy = torch.arange(ny, device=device) - y[..., None]
-    bump = torch.exp(-0.5 * (dx[..., :, None] ** 2 + dy[..., None, :] ** 2) / sigma[..., None, None] ** 2)
+    along_x = torch.exp(-0.5 * ((torch.arange(nx, device=device) - x[..., None]) / sigma[..., None]) ** 2)
+    along_y = torch.exp(-0.5 * ((torch.arange(ny, device=device) - y[..., None]) / sigma[..., None]) ** 2)
+    bump = along_x[..., :, None] * along_y[..., None, :]
     row, column = x.round().long(), y.round().long()
     inside = targets.valid & (row >= 0) & (row < nx) & (column >= 0) & (column < ny)
     frame, number = torch.nonzero(inside, as_tuple=True)
-    bump = bump.clamp(max=0.99)  # exactly 1 is said of one token only
+    bump = bump.clamp(max=0.99)  # exactly 1 is said of one place only
     bump[frame, number, row[inside], column[inside]] = 1.0
     bump = bump * targets.valid[..., None, None]
     certain = ((targets.weight > 0) & targets.valid)[..., None, None]

@@ -37,15 +37,16 @@ class PositionEmbedding(nn.Module):
         self.reference = nn.Parameter(_spread(config.learned_queries))
         self.register_buffer("depths", torch.tensor(config.ray_depths_m), persistent=False)
         self.register_buffer("pixels", _pixel_centers(config), persistent=False)
-        self.register_buffer("candidates", _token_centers(config), persistent=False)
+        self.register_buffer("tokens", _centers(config, config.canvas_tokens), persistent=False)
+        self.register_buffer("places", _centers(config, config.canvas_places), persistent=False)
         (x0, x1), (y0, y1), (z0, z1) = config.x_range_m, config.y_range_m, config.reference_z_m
         self.register_buffer("low", torch.tensor([x0, y0, z0]), persistent=False)
         self.register_buffer("extent", torch.tensor([x1 - x0, y1 - y0, z1 - z0]), persistent=False)
 
     def reference_points(self) -> Tensor:
-        """(Q + K, 3) m in `base_link`: those of the learned queries, then one for each lidar token."""
+        """(Q + P, 3) m in `base_link`: those of the learned queries, then one for each place of the canvas."""
         learned = self.low + self.extent * self.reference.sigmoid()
-        return torch.cat([learned, self.candidates])
+        return torch.cat([learned, self.places])
 
     def forward(
         self, intrinsics: Tensor, T_base_camera: Tensor, camera_present: Tensor
@@ -58,12 +59,12 @@ class PositionEmbedding(nn.Module):
             camera_present: (B, C) 1 or 0. What stands in the place of an absent camera must only be finite.
 
         Returns:
-            image_position (B, C * T, D); lidar_position (1, L, D); reference_position (B, Q + L, D), in the order
+            image_position (B, C * T, D); lidar_position (1, L, D); reference_position (B, Q + P, D), in the order
             of `reference_points`; image_ray, see `image_tokens`.
         """
         image, ray = self.image_tokens(intrinsics, T_base_camera)
         points = self.reference_points()
-        lidar = self.place_embedding(self.candidates).unsqueeze(0)
+        lidar = self.place_embedding(self.tokens).unsqueeze(0)
         return image, lidar, self.embedding_of(points.unsqueeze(0), intrinsics, T_base_camera, camera_present), ray
 
     def image_tokens(self, intrinsics: Tensor, T_base_camera: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,10 +153,11 @@ def _pixel_centers(config: ModelConfig) -> Tensor:
     return torch.stack([u.flatten(), v.flatten()], dim=-1) * stride + (stride - 1) / 2
 
 
-def _token_centers(config: ModelConfig) -> Tensor:
-    """(L, 3) m: the middle of each lidar token at the height of candidates."""
-    nx, ny = config.canvas_tokens
-    x = config.x_range_m[0] + (torch.arange(nx) + 0.5) * config.token_m
-    y = config.y_range_m[0] + (torch.arange(ny) + 0.5) * config.token_m
+def _centers(config: ModelConfig, counts: tuple[int, int]) -> Tensor:
+    """(N, 3) m: middles of the canvas' squares, `counts` of them along x and y, at the height of candidates."""
+    nx, ny = counts
+    (x0, x1), (y0, y1) = config.x_range_m, config.y_range_m
+    x = x0 + (torch.arange(nx) + 0.5) * ((x1 - x0) / nx)
+    y = y0 + (torch.arange(ny) + 0.5) * ((y1 - y0) / ny)
     gx, gy = torch.meshgrid(x, y, indexing="ij")
     return torch.stack([gx.flatten(), gy.flatten(), torch.full((nx * ny,), config.candidate_z_m)], dim=-1)

@@ -14,7 +14,7 @@ from karp_perception.detection.runtime.graph import Reference
 from karp_perception.detection.runtime.parity import QUANTITIES, Parity, ParityLimits
 
 _MASKED_LOGIT = -100.0  # at or below it a query stands for nothing, as in decoding
-_SAME_QUERY_M = 1.0  # between the centres of one query's boxes; candidates lie on tokens of 1.6 m
+_SAME_QUERY_M = 1.0  # between the centres of one query's boxes; candidates of vehicles lie 1.6 m apart or more
 _NEAR_M = 10.0  # beyond it a centre may differ in proportion to its distance: depth in an image is told as a logarithm
 _COUNTS = 0.1  # score from which a query is compared: a third of the usual threshold
 _USUAL = 0.95  # share of the queries that stay within the limits

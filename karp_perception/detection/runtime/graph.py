@@ -99,6 +99,7 @@ def position_inputs(config: ModelConfig, batch: int = 1) -> dict[str, tuple[int,
 def network_inputs(config: ModelConfig, batch: int = 1) -> dict[str, tuple[int, ...]]:
     """Inputs of the network graph, in order. The lidar's tokens are in the same places for the whole batch."""
     (rows, columns), (nx, ny) = config.image_tokens, config.canvas_tokens
+    places = config.canvas_places[0] * config.canvas_places[1]
     return {
         "images": (batch, config.cameras, 3, config.image_height, config.image_width),
         "camera_present": (batch, config.cameras),
@@ -106,6 +107,6 @@ def network_inputs(config: ModelConfig, batch: int = 1) -> dict[str, tuple[int, 
         "lidar_present": (batch, 1),
         "image_position": (batch, config.cameras * rows * columns, config.width),
         LIDAR_POSITION: (1, nx * ny, config.width),
-        "reference_position": (batch, config.learned_queries + nx * ny, config.width),
+        "reference_position": (batch, config.learned_queries + places, config.width),
         "image_ray": (batch, config.cameras * rows * columns, 6),
     }

@@ -28,7 +28,7 @@ class ObjectiveSettings:
     denoising_weight: float = 0.5
     depth_weight: float = 1.0  # per unit of the logarithm
     token_weight: float = 0.5
-    token_jitter: float = 0.35  # standard deviation, tokens: the heatmap's peak often is the token next to the centre
+    token_jitter: float = 0.35  # standard deviation, tokens or places: a heatmap's peak often is next to the centre
 
 
 class Objective(nn.Module):
@@ -58,14 +58,14 @@ class Objective(nn.Module):
         net = self.net
         generator = torch.Generator().manual_seed(seed)
         image_position, image_ray = net.position.image_tokens(batch.intrinsics, batch.T_base_camera)
-        lidar_position = net.position.place_embedding(net.position.candidates).unsqueeze(0)
+        lidar_position = net.position.place_embedding(net.position.tokens).unsqueeze(0)
         parts: dict[str, Tensor] = {}
         with torch.autocast(batch.canvas.device.type, half, enabled=half is not None):
             tokens = net.encode(
                 batch.images, batch.camera_present, batch.canvas, batch.lidar_present, image_position, lidar_position
             )
             taught = [
-                self._lidar_tokens_of_objects(tokens, batch, generator),
+                self._places_of_objects(tokens, batch, generator),
                 self._image_tokens_of_objects(tokens, batch, image_ray, parts, generator),
             ]
         for near, own, unjudged in taught:
@@ -110,30 +110,29 @@ class Objective(nn.Module):
                 total = torch.stack(list(losses.values())).sum()
                 _add(parts, {"denoising": self.settings.denoising_weight * total}, share)
 
-    def _lidar_tokens_of_objects(
+    def _places_of_objects(
         self, tokens: Tokens, batch: Batch, generator: torch.Generator
     ) -> tuple[Prediction, Match, Tensor]:
-        """What the heads make of the lidar tokens at or beside the centres of the objects, (B, G) of them.
+        """What the heads make of the places at or beside the centres of the objects, (B, G) of them.
 
         Also which of them count, and a mask (B, G) that hides them all from the loss of labels.
         """
         net, config, targets = self.net, self.config, batch.targets
         low = net.position.low[:2]
-        nx, ny = config.canvas_tokens
+        nx, ny = config.canvas_places
         jitter = torch.randn((*targets.label.shape, 2), generator=generator).to(low.device)
-        place = (targets.center[..., :2] - low) / config.token_m + self.settings.token_jitter * jitter
+        place = (targets.center[..., :2] - low) / config.place_m + self.settings.token_jitter * jitter
         row, column = place.floor().long().unbind(-1)
         inside = (row >= 0) & (row < nx) & (column >= 0) & (column < ny) & targets.valid
         inside &= batch.lidar_present > 0.5
         index = torch.where(inside, row * ny + column, 0)
-        features = net.candidate(gathered(tokens.lidar_memory, index))
-        prediction = net.heads(features, net.position.candidates[index])
+        prediction = net.heads(net.lidar_features(tokens, index), net.position.places[index])
         frame, number = torch.nonzero(inside, as_tuple=True)
         return prediction, Match(frame, number, number), torch.ones_like(inside)
 
     def _image_tokens_of_objects(self, tokens: Tokens, batch: Batch, image_ray: Tensor, parts: dict[str, Tensor],
                                  generator: torch.Generator) -> tuple[Prediction, Match, Tensor]:  # fmt: skip
-        """As `_lidar_tokens_of_objects`, of image tokens; adds the losses of their classes and depths to `parts`."""
+        """As `_places_of_objects`, of image tokens; adds the losses of their classes and depths to `parts`."""
         net, config, targets = self.net, self.config, batch.targets
         intrinsics, T_base_camera, present = batch.calibration
         shown = image_hints.shown_objects(targets, intrinsics, T_base_camera, config)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Findable:
     """From when on an object must be found, and from when on it may be. Between the two nothing is asked for."""
 
-    points: int = 4  # lidar points on it that prove it
+    points: int = 2  # lidar points on it that prove it
     few_points: int = 1
     visibility: float = 0.35  # share of it that a camera sees
     little_visibility: float = 0.1

@@ -28,6 +28,7 @@ from karp_perception.world.traffic.population import (
 
 _ALONG = (-30.0, 200.0)  # m along the route from where the vehicle under test begins
 _ASIDE = 24.0  # m, farthest from the route
+_BESIDE, _BESIDE_M = 0.5, (2.5, 8.0)  # share of what stands close beside the route, where it fills half of the view
 _ALIGNED = 0.65  # share that stands along the road, more or less
 _TRIES = 12  # places for each
 _LANE_GAP, _WAY_GAP, _GAP = 0.2, 0.3, 0.5  # m to lanes, to ways on foot, to all that stands
@@ -43,7 +44,8 @@ _GROUPS: Sequence[Mapping[str, float]] = (
     {**{name: weight for name, weight in TRUCKS.items() if name != "semi_tractor"}, **_LIGHT_TRUCKS},
     {"semi_tractor": 1.0},
     {name: weight for name, weight in BUSES.items() if name != "articulated_bus"},
-    {**SEMI_TRAILERS, **CAR_TRAILERS},
+    SEMI_TRAILERS,
+    CAR_TRAILERS,
     MACHINES,
     PARKED_BIKES,
     {"parked_motorcycle": 1.0, "parked_scooter": 1.0},
@@ -95,7 +97,7 @@ def _somewhere(layout: Layout, things: Sequence[Placed], rng: np.random.Generato
     s = rng.uniform(_ALONG[0], min(_ALONG[1], along[-1]))
     k = int(np.clip(np.searchsorted(along, s), 1, len(route) - 1))
     ahead = (route[k] - route[k - 1]) / max(along[k] - along[k - 1], 1e-6)
-    aside = rng.uniform(-_ASIDE, _ASIDE)
+    aside = rng.choice([-1.0, 1.0]) * rng.uniform(*_BESIDE_M if rng.random() < _BESIDE else (0.0, _ASIDE))
     x, y = route[k] + (s - along[k]) * ahead + aside * np.array([-ahead[1], ahead[0]])
     yaw = math.atan2(ahead[1], ahead[0])
     if rng.random() < _ALIGNED:

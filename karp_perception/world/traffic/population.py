@@ -34,8 +34,6 @@ WALKERS = {
 BYSTANDERS = {"standing_person": 6, "phone_person": 3, "waving_person": 0.7, "bending_person": 0.7}
 SEMI_TRAILERS = {"box_trailer": 4, "curtain_trailer": 5, "container_trailer": 2, "tank_trailer": 1, "low_loader": 0.5}
 CAR_TRAILERS = {"car_trailer": 2, "caravan": 1}
-TOWING = 0.03
-"""Share of cars that pull a trailer, where they have a coupling."""
 
 _MOST_UNCOMMON, _MOST_CYCLISTS = 0.75, 0.4  # of what drives, where a mix is enriched
 
@@ -57,6 +55,8 @@ class Mix:
         people: a km of walkway.
         parked: share of the spaces that are taken.
         parked_uncommon: times the usual share of parked two-wheelers and lorries among them.
+        towing: share of cars that pull a trailer, where they have a coupling.
+        evened: power of the weights of families within each share: below 1, seldom ones become less so.
     """
 
     vehicles: float = 16.0
@@ -68,6 +68,8 @@ class Mix:
     people: float = 45.0
     parked: float = 0.75
     parked_uncommon: float = 1.0
+    towing: float = 0.03
+    evened: float = 1.0
 
     def enriched(self, factor: float) -> Mix:
         """The mix with that many times the heavy vehicles, buses and two-wheelers, at most `_MOST_UNCOMMON` in all."""
@@ -85,13 +87,12 @@ class Mix:
     def families(self) -> dict[str, float]:
         """Weights of the families of motor vehicles."""
         cars = 1.0 - self.heavy - self.buses - self.two_wheelers
-        return {
-            name: share * weight / sum(group.values())
-            for share, group in (
-                (cars, CARS), (self.heavy, TRUCKS), (self.buses, BUSES), (self.two_wheelers, TWO_WHEELERS),
-            )
-            for name, weight in group.items()
-        }  # fmt: skip
+        groups = ((cars, CARS), (self.heavy, TRUCKS), (self.buses, BUSES), (self.two_wheelers, TWO_WHEELERS))
+        weights = {}
+        for share, group in groups:
+            evened = {name: weight**self.evened for name, weight in group.items()}
+            weights.update({name: share * weight / sum(evened.values()) for name, weight in evened.items()})
+        return weights
 
 
 MIXES: Mapping[str, Mix] = {
@@ -175,7 +176,7 @@ class Population:
                 trailer = self.model(self.one_of(dict.fromkeys(SEMI_TRAILERS, 1.0)))
         elif name == "articulated_bus":
             trailer = self.model("articulated_bus_rear")
-        elif name in CARS and model.hitch is not None and self._rng.random() < TOWING:
+        elif name in CARS and model.hitch is not None and self._rng.random() < self.mix.towing:
             trailer = self.model(self.one_of(CAR_TRAILERS))
         return Unit(model, kind_of(name), trailer)
 

@@ -38,6 +38,11 @@ class TrafficSettings(Settings):
     uncommon: float = setting(
         1.0, "times the family's usual share of heavy vehicles, buses and two-wheelers", low=0.0, high=20.0
     )
+    evened: float = setting(
+        1.0, "power of the weights of models within each of these shares: below 1, seldom ones become less so", low=0.0,
+        high=1.0,
+    )  # fmt: skip
+    towing: float = setting(0.03, "share of cars with a coupling that pull a trailer", low=0.0, high=1.0)
     pedestrians: float = setting(1.0, "of people; 1 is the family's usual", low=0.0, high=5.0)
     parking: float = setting(1.0, "of parked vehicles; 1 is the family's usual", low=0.0, high=3.0)
     roadworks: float = setting(0.3, "chance that a place has some", low=0.0, high=1.0)

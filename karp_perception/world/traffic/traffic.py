@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -71,6 +72,7 @@ class Traffic:
         self._scripts = [Script(actor, self._next_number(), layout, draw) for actor in scripted]
         rng = np.random.default_rng([seed, 7])
         mix = mix_of(layout.family).enriched(settings.uncommon)
+        mix = replace(mix, evened=settings.evened, towing=settings.towing)
         population = Population(mix, rng, draw, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
         placed += roadworks(layout, population, rng, settings.roadworks)
