@@ -266,7 +266,9 @@ def test_a_query_on_a_tokens_ray_looks_like_the_token(net: DetectorNet) -> None:
     net_one = build(dataclasses.replace(SMALL, cameras=1), 1)
     with torch.no_grad():
         image, _, reference, _ = net_one.position(K, pose, torch.ones(1, 1))
-        seen_from = reference[0, SMALL.learned_queries + candidate] - net_one.position.place_embedding(net.position.places[candidate])
+        seen_from = reference[0, SMALL.learned_queries + candidate] - net_one.position.place_embedding(
+            net.position.places[candidate]
+        )
     distances = (image[0] - seen_from).norm(dim=-1)
     assert distances.argmin() == row * cols + col
     assert distances.min() < 1e-3 * distances.median()

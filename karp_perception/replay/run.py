@@ -16,6 +16,7 @@ from karp_perception.detection.detector import NO_MODEL
 from karp_perception.pipeline import Pipeline, PipelineSettings, Result
 from karp_perception.records import atomic_file, json_line, latency_summary, result_record, versions, write_json
 from karp_perception.replay.detected_frames import DetectedFrames
+from karp_perception.warm_up import warm_up_pipeline
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def replay(
         pipeline = stack.enter_context(Pipeline(settings, source))
         lines = stack.enter_context(atomic_file(out / "frames.jsonl", "wb"))
         views = _Views(out, settings, options, source, stack)
+        warm_up_pipeline(settings)
         started = time.perf_counter()
         for index, (frame, route) in enumerate(source):
             result = pipeline.step(frame, route)

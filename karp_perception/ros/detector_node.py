@@ -12,7 +12,7 @@ from karp_perception.ros.inputs import SensorInputs
 from karp_perception.ros.node import PerceptionNode
 from karp_perception.ros.outputs import PERCEPTION, Outputs
 from karp_perception.ros.process import run
-from karp_perception.ros.warm_up import warm_up_pipeline
+from karp_perception.warm_up import warm_up_pipeline
 
 
 class DetectorNode(PerceptionNode):

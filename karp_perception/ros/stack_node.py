@@ -16,8 +16,8 @@ from karp_perception.ros.outputs import OUTPUTS, Outputs
 from karp_perception.ros.process import run
 from karp_perception.ros.road_input import RoadInput
 from karp_perception.ros.trails import Trails
-from karp_perception.ros.warm_up import warm_up_pipeline
 from karp_perception.ros.watchdog import Silence, Watchdog
+from karp_perception.warm_up import warm_up_pipeline
 
 
 class StackNode(PerceptionNode):

@@ -12,7 +12,7 @@ from karp_perception.detection.model import image_hints
 from karp_perception.detection.model.block import MASKED
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.denoising import Denoising, split
-from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens, gathered
+from karp_perception.detection.model.detector_net import DetectorNet, Prediction, Tokens
 from karp_perception.detection.model.losses import LossWeights, heatmap_loss, set_loss
 from karp_perception.detection.model.matcher import Match, MatchingCost, match
 from karp_perception.detection.training.batches import Batch

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from karp_perception.world.geometry.rectangle import distance_to_rectangle
 from karp_perception.world.layout import Layout
 from karp_perception.world.layouts.footprint import footprint
 from karp_perception.world.traffic.parked import Placed
@@ -133,15 +134,15 @@ class _Taken:
         """Whether it keeps its distance from everything."""
         model, x, y, yaw = thing
         length, width = model.size[:2]
-        if (_distance(self._points, x, y, yaw, length, width) < self._reach).any():
+        if (distance_to_rectangle(self._points, x, y, yaw, length, width) < self._reach).any():
             return False
         bx, by, _, blength, bwidth, gap = self._boxes.T
         near = np.hypot(bx - x, by - y) < 0.5 * (np.hypot(blength, bwidth) + math.hypot(length, width)) + gap
         own = _outline(x, y, yaw, length, width)
         for box in self._boxes[near]:
-            if (_distance(own, *box[:5]) < box[5]).any():
+            if (distance_to_rectangle(own, *box[:5]) < box[5]).any():
                 return False
-            if (_distance(_outline(*box[:5]), x, y, yaw, length, width) < box[5]).any():
+            if (distance_to_rectangle(_outline(*box[:5]), x, y, yaw, length, width) < box[5]).any():
                 return False
         return True
 
@@ -162,12 +163,3 @@ def _outline(x: float, y: float, yaw: float, length: float, width: float) -> np.
     u, v = (axis.ravel() for axis in np.meshgrid(u, v))
     c, s = math.cos(yaw), math.sin(yaw)
     return np.column_stack([x + u * c - v * s, y + u * s + v * c])
-
-
-def _distance(points: np.ndarray, x: float, y: float, yaw: float, length: float, width: float) -> np.ndarray:
-    """(N,) m from points (N, 2) to a rectangle; 0 within."""
-    dx, dy = points[:, 0] - x, points[:, 1] - y
-    c, s = math.cos(yaw), math.sin(yaw)
-    along = np.maximum(np.abs(dx * c + dy * s) - 0.5 * length, 0.0)
-    across = np.maximum(np.abs(dy * c - dx * s) - 0.5 * width, 0.0)
-    return np.hypot(along, across)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from karp_perception.world.geometry.rectangle import distance_to_rectangle
 from karp_perception.world.layout import Lane, Layout
 from karp_perception.world.traffic.parked import Placed
 from karp_perception.world.traffic.population import MACHINES, Population
@@ -89,18 +90,9 @@ def _free(layout: Layout, placed: list[Placed]) -> bool:
     spots = np.array([(p.x, p.y) for p in layout.parking], float).reshape(-1, 2)
     things = np.array([(p.x, p.y) for p in layout.scenery], float).reshape(-1, 2)
     for model, x, y, yaw in placed:
-        c, s = math.cos(yaw), math.sin(yaw)
-
-        def off(points: np.ndarray, c: float = c, s: float = s, x: float = x, y: float = y, model=model) -> np.ndarray:
-            dx, dy = points[:, 0] - x, points[:, 1] - y
-            along = np.maximum(np.abs(dx * c + dy * s) - 0.5 * model.size[0], 0.0)
-            across = np.maximum(np.abs(dy * c - dx * s) - 0.5 * model.size[1], 0.0)
-            return np.hypot(along, across)
-
-        if (off(lanes) < half + 0.2).any() or (len(spots) and off(spots).min() < 2.8):
-            return False
-        if len(things) and off(things).min() < 0.7:
-            return False
-        if len(ways) and off(ways).min() < 0.6:
+        to_lanes, to_spots, to_things, to_ways = (
+            distance_to_rectangle(points, x, y, yaw, *model.size[:2]) for points in (lanes, spots, things, ways)
+        )
+        if (to_lanes < half + 0.2).any() or (to_spots < 2.8).any() or (to_things < 0.7).any() or (to_ways < 0.6).any():
             return False
     return True

@@ -14,6 +14,7 @@ from karp_perception.core.compiled import njit
 from karp_perception.core.errors import ConfigurationError
 from karp_perception.world.actors import Actor
 from karp_perception.world.geometry.ground import GroundRays, surface_at, terrain_height
+from karp_perception.world.geometry.rectangle import distance_to_rectangle
 from karp_perception.world.geometry.scene import BRAKE, HEAD, LEFT, RIGHT
 from karp_perception.world.layout import Layout
 from karp_perception.world.models.model import Model
@@ -196,11 +197,9 @@ def _near_lanes(actors: Sequence[Actor], layout: Layout) -> np.ndarray:
     half = np.concatenate([np.full(len(lane.center), 0.5 * lane.width) for lane in layout.lanes.values()])
     for actor in actors:
         length, width, _ = actor.model.size
-        c, s = math.cos(actor.yaw), math.sin(actor.yaw)
-        dx, dy = (lanes - actor.position[:2]).T
-        along = np.maximum(np.abs(dx * c + dy * s) - 0.5 * length, 0.0)
-        across = np.maximum(np.abs(dy * c - dx * s) - 0.5 * width, 0.0)
-        if (np.hypot(along, across) < half + 0.5).any():
+        away = distance_to_rectangle(lanes, *actor.position[:2], actor.yaw, length, width)
+        if (away < half + 0.5).any():
+            c, s = math.cos(actor.yaw), math.sin(actor.yaw)
             rows.append((*actor.position[:2], c, s, 0.5 * length, 0.5 * width, 0.0, 0.0, 3.0))
     return np.array(rows, float).reshape(-1, 9)
 
