@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from karp_perception.core.settings import setting
-from karp_perception.detection.training.small_run import SmallRunSettings
+from karp_perception.small_network.training.run import SmallRunSettings
 
 
 @dataclass(frozen=True)

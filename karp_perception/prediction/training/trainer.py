@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from karp_perception.detection.training.small_run import Loss, SmallRun
 from karp_perception.detection.training.trainer import Progress
 from karp_perception.prediction.config import PredictorConfig
 from karp_perception.prediction.training.net import PredictorNet
 from karp_perception.prediction.training.objective import objective, rolled_out
 from karp_perception.prediction.training.samples import Samples, made_from, world_samples
 from karp_perception.prediction.training.settings import PredictorTrainSettings
+from karp_perception.small_network.training.run import Loss, SmallRun
 from karp_perception.small_network.training.samples import drawn_rows
 
 SAMPLES = "samples.npz"

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from karp_perception.detection.training.small_run import SmallRun
 from karp_perception.detection.training.trainer import Progress
 from karp_perception.planning.learned.config import ProposerConfig
 from karp_perception.planning.learned.network import ProposerNetwork
@@ -24,6 +23,7 @@ from karp_perception.planning.learned.training.objective import objective
 from karp_perception.planning.learned.training.samples import Samples, round_samples
 from karp_perception.planning.learned.training.settings import ProposerTrainSettings
 from karp_perception.records import atomic_file
+from karp_perception.small_network.training.run import SmallRun
 from karp_perception.small_network.training.samples import drawn_rows
 
 _TRIES = ("usual", "speed", "shifts", "change", "kind", "weight")
