@@ -52,7 +52,7 @@ class ModelConfig:
     mlp_ratio: int = 2  # 4 is usual; halving it costs little here and pays for the 1.6 m tokens
     decoder_layers: int = 3
     learned_queries: int = 16  # serve every subset of sensors
-    candidate_queries: int = 56  # the best of the heatmap on the lidar tokens: they make training converge fast
+    candidate_queries: int = 96  # the best of the heatmap on the canvas: a car park shows as many objects
     image_queries: int = 24  # the best of the heatmap on the image tokens: objects that only cameras see
 
     # Geometry.
