@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WORLD = "world"
 _PSEUDO = "pseudo:"
-_PREDICTOR, _MANOEUVRES, _PROPOSER = "predictor", "manoeuvres", "proposer"
+_PREDICTOR, _MANOEUVRES, _PROPOSER, _REFINER = "predictor", "manoeuvres", "proposer", "refiner"
 _FITTED_DRIVES = 40  # to which manoeuvres are fitted, unless a number is set: a table needs less than a network
 _SMOOTHING = 0.98  # of the loss that is shown
 
@@ -28,7 +28,8 @@ def train(
         str,
         typer.Option(
             help="nano, tiny, or a JSON file with the fields of ModelConfig; predictor: of paths of tracked objects; "
-            "manoeuvres: the table beside it; proposer: of what the planner could do."
+            "manoeuvres: the table beside it; proposer: of what the planner could do; refiner: of how boxes fit the "
+            "lidar's points."
         ),
     ] = "nano",
     out: Annotated[Optional[Path], typer.Option(help="Folder; runs/train/CONFIG by default.")] = None,  # noqa: UP045
@@ -64,13 +65,13 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    if config in (_PREDICTOR, _MANOEUVRES, _PROPOSER):
+    if config in (_PREDICTOR, _MANOEUVRES, _PROPOSER, _REFINER):
         given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
         rest = {"--data": data, "--init": init, "--freeze": freeze, "--workers": workers}
         unused = [name for name, value in rest.items() if value is not None]
         if unused:
             raise ConfigurationError(f"--config {config}: it learns from the world, without {', '.join(unused)}")
-        learn = _train_proposer if config == _PROPOSER else _train_prediction
+        learn = {_PROPOSER: _train_proposer, _REFINER: _train_refiner}.get(config, _train_prediction)
         learn(config, out or Path("runs") / "train" / config, settings, given)
         return
     chosen = TrainSettings() if settings is None else TrainSettings.from_yaml(settings)
@@ -105,6 +106,18 @@ def _train_proposer(config: str, out: Path, settings: Path | None, given: dict[s
     with _TrainingBar(False) as bar:
         weights = run(out, chosen, progress=lambda p: bar.update(p.step, p.steps, p.loss), making=bar.making)
     print(f"written: {weights}; as planner.proposals.learned in a file for `karp drive --config` it drives")
+
+
+def _train_refiner(config: str, out: Path, settings: Path | None, given: dict[str, Any]) -> None:
+    """A refiner, from what the detector says in the world."""
+    from karp_perception.detection.refinement.training.settings import RefinerTrainSettings
+    from karp_perception.detection.refinement.training.trainer import train as run
+
+    chosen = RefinerTrainSettings() if settings is None else RefinerTrainSettings.from_yaml(settings)
+    chosen = chosen.with_parameters({name: value for name, value in given.items() if value is not None})
+    with _TrainingBar(False) as bar:
+        weights = run(out, chosen, progress=lambda p: bar.update(p.step, p.steps, p.loss), making=bar.making)
+    print(f"written: {weights}; as detector.refiner in a parameter file it is used")
 
 
 def _train_prediction(config: str, out: Path, settings: Path | None, given: dict[str, Any]) -> None:
@@ -209,7 +222,7 @@ class _TrainingBar:
 
     def making(self, done: int, count: int) -> None:
         """So many drives are made, of so many."""
-        self._bar.update(self._task, completed=done, total=count, description="making drives")
+        self._bar.update(self._task, completed=done, total=count, description="making samples")
 
     def update(self, step: int, steps: int, loss: float) -> None:
         """After a step."""

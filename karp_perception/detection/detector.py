@@ -17,6 +17,7 @@ from karp_perception.detection.decoding import decode
 from karp_perception.detection.model.config import MODELS, ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model
 from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays, rig_of
+from karp_perception.detection.refinement.network import RefinerNetwork
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     AUTO,
@@ -38,6 +39,9 @@ _CALIBRATIONS_KEPT = 32  # a rig of five cameras has that many subsets
 NO_MODEL = "none"
 """The model that detects nothing: for those who want the geometric channel alone."""
 
+NO_REFINER = "none"
+"""The refiner that leaves boxes as the network says them."""
+
 
 @dataclass(frozen=True)
 class DetectorSettings(Settings):
@@ -50,6 +54,9 @@ class DetectorSettings(Settings):
     backend: str = setting("auto", "what runs the network", choices=("auto", *BACKENDS))
     precision: str = setting(
         AUTO, "of the network; auto: the fastest that was measured harmless", choices=(AUTO, *PRECISIONS)
+    )
+    refiner: str = setting(
+        "refiner", f"what fits boxes to the lidar's points: refiner, {NO_REFINER}, or a weight file (.safetensors)"
     )
     engines: str = setting("", "folder of compiled engines (`karp compile`); empty: in the user's cache")
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
@@ -82,6 +89,7 @@ class Detector:
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
                 self._source.config.name,
             )
+        self._refiner = RefinerNetwork.open(self.settings.refiner, "boxes are not fitted to the lidar's points")
         engines = Path(self.settings.engines).expanduser() if self.settings.engines else None
         options = BackendOptions(self.settings.threads, self.settings.precision, engines)
         artefacts = Artefacts(self._source, cache)
@@ -143,8 +151,8 @@ class Detector:
 
         Any subset of sensors serves; a frame with none gives no boxes. Where more cameras deliver than the model has
         slots for, `preprocessing.choose_cameras` says which are used. Stages on the stopwatch: preprocess, network,
-        decode; on a GPU its own time for each, and upload, which is the host's. Raises InvalidInput for an image that
-        is not rectified.
+        decode, refine. On a GPU its own time for each but refine, which is the host's, and so is upload. Raises
+        InvalidInput for an image that is not rectified.
         """
         stopwatch = stopwatch or Stopwatch()
         config = self.config
@@ -153,31 +161,33 @@ class Detector:
         if self._on_device is not None:
             with stopwatch("upload"):
                 pending = self._begin(self._on_device, frame, config)
-            return pending.boxes(stopwatch)
+            return self._refined(pending.boxes(stopwatch), frame, stopwatch)
         with stopwatch("preprocess"):
             rig, inputs = network_arrays(frame, config)
             self._report_left_out(frame, rig)
         with stopwatch("network"):
             outputs = self._network.run({**inputs, **self._embeddings(rig)})
         with stopwatch("decode"):
-            return decode(outputs, self.settings.score_threshold, self.settings.max_detections)
+            boxes = decode(outputs, self.settings.score_threshold, self.settings.max_detections)
+        return self._refined(boxes, frame, stopwatch)
 
     def detect_each(self, frames: Iterable[SensorFrame]) -> Iterator[Boxes]:
         """`detect` for one frame after the other; on a GPU each is copied there while the one before is computed."""
-        config, waiting = self.config, None
+        config = self.config
+        waiting: tuple[SensorFrame, Pending] | None = None
         for frame in frames:
             if config is None or self._on_device is None or _is_blind(frame):
                 if waiting is not None:
-                    yield waiting.boxes()
+                    yield self._finished(*waiting)
                     waiting = None
                 yield self.detect(frame)
                 continue
             begun = self._begin(self._on_device, frame, config)
             if waiting is not None:
-                yield waiting.boxes()
-            waiting = begun
+                yield self._finished(*waiting)
+            waiting = frame, begun
         if waiting is not None:
-            yield waiting.boxes()
+            yield self._finished(*waiting)
 
     def warm_up(self) -> None:
         """Run once on a made-up frame, so that the first real one is not slow."""
@@ -193,6 +203,16 @@ class Detector:
         rig, cuts = rig_of(frame.cameras, config)
         self._report_left_out(frame, rig)
         return on_device.submit(frame, rig, cuts, self._embeddings(rig))
+
+    def _finished(self, frame: SensorFrame, pending: Pending) -> Boxes:
+        return self._refined(pending.boxes(), frame, Stopwatch())
+
+    def _refined(self, boxes: Boxes, frame: SensorFrame, stopwatch: Stopwatch) -> Boxes:
+        """Fitted to the points, where there are any."""
+        if self._refiner is None or frame.lidar is None or not has_lidar(frame):
+            return boxes
+        with stopwatch("refine"):
+            return self._refiner.refined(boxes, frame.lidar)
 
     def _embeddings(self, rig: Rig) -> dict[str, np.ndarray]:
         """Position embeddings of a calibration, kept by its content."""
