@@ -15,6 +15,7 @@ from karp_perception.detection.refinement.config import RefinerConfig
 from karp_perception.detection.refinement.network import FEWEST_POINTS, RefinerNetwork
 from karp_perception.detection.refinement.views import (
     CHANGE,
+    MARGIN,
     MARGIN_M,
     MOST_POINTS,
     BoxViews,
@@ -70,7 +71,7 @@ def test_a_view_holds_the_points_of_its_box_in_the_boxes_axes() -> None:
         dx, dy, dz = (points[:, :3] - boxes.center[i]).T
         c, s = np.cos(boxes.yaw[i]), np.sin(boxes.yaw[i])
         local = np.column_stack([c * dx + s * dy, c * dy - s * dx, dz])
-        inside = local[(abs(local) <= 0.5 * boxes.size[i] + MARGIN_M).all(axis=1)]
+        inside = local[(abs(local) <= (0.5 + MARGIN) * boxes.size[i] + MARGIN_M).all(axis=1)]
         assert views.count[i] == len(inside)
         assert views.known[i].sum() == min(len(inside), MOST_POINTS)
         mine = views.points[i][views.known[i]]

@@ -17,7 +17,7 @@ from karp_perception.detection.decoding import decode
 from karp_perception.detection.model.config import MODELS, ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model
 from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays, rig_of
-from karp_perception.detection.refinement.network import RefinerNetwork
+from karp_perception.detection.refinement.network import RefinerNetwork, fitted
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     AUTO,
@@ -89,7 +89,7 @@ class Detector:
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
                 self._source.config.name,
             )
-        self._refiner = RefinerNetwork.open(self.settings.refiner, "boxes are not fitted to the lidar's points")
+        self._refiner = RefinerNetwork.of(self.settings.refiner)
         engines = Path(self.settings.engines).expanduser() if self.settings.engines else None
         options = BackendOptions(self.settings.threads, self.settings.precision, engines)
         artefacts = Artefacts(self._source, cache)
@@ -208,11 +208,8 @@ class Detector:
         return self._refined(pending.boxes(), frame, Stopwatch())
 
     def _refined(self, boxes: Boxes, frame: SensorFrame, stopwatch: Stopwatch) -> Boxes:
-        """Fitted to the points, where there are any."""
-        if self._refiner is None or frame.lidar is None or not has_lidar(frame):
-            return boxes
         with stopwatch("refine"):
-            return self._refiner.refined(boxes, frame.lidar)
+            return fitted(self._refiner, boxes, frame.lidar)
 
     def _embeddings(self, rig: Rig) -> dict[str, np.ndarray]:
         """Position embeddings of a calibration, kept by its content."""

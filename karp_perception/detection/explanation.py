@@ -19,6 +19,7 @@ from karp_perception.detection.lifted_detector import is_image_model
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model, load_network
 from karp_perception.detection.preprocessing import has_lidar, image_cut, network_arrays
+from karp_perception.detection.refinement.network import RefinerNetwork, fitted
 
 DEFAULT_METHOD = "mean"
 LIDAR = "lidar"
@@ -96,6 +97,7 @@ class Explainer:
         self.method = method
         self.source: ModelSource = find_model(self.settings.model)
         self._net = load_network(self.source)
+        self._refiner = RefinerNetwork.of(self.settings.refiner)
         self._attribution: Any = attribution  # a module of torch: not imported with this one
 
     @property
@@ -124,6 +126,7 @@ class Explainer:
         boxes, query = decode_rows(outputs, self.settings.score_threshold, self.settings.max_detections)
         found = self._attribution.attribute(self._net, encoded, query.tolist(), boxes.label.tolist(), self.method)
         weights = found.numpy().astype(np.float64)
+        boxes = fitted(self._refiner, boxes, frame.lidar)
         images = weights[:, : -nx * ny].reshape(len(boxes), self.config.cameras, rows, columns)
         return Explanation(
             self.config,

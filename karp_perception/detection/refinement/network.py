@@ -23,6 +23,13 @@ FEWEST_POINTS = 3
 """With fewer points a box stays as it is."""
 
 
+def fitted(refiner: RefinerNetwork | None, boxes: Boxes, sweep: LidarSweep | None) -> Boxes:
+    """`RefinerNetwork.refined`; the boxes as they are where there is no refiner, or nothing to fit them to."""
+    if refiner is None or sweep is None or not len(sweep.points):
+        return boxes
+    return refiner.refined(boxes, sweep)
+
+
 class RefinerNetwork(SmallNetwork[RefinerConfig]):
     """Weights and how to apply them, see SmallNetwork; in torch it is `training.net.RefinerNet`."""
 
@@ -47,6 +54,11 @@ class RefinerNetwork(SmallNetwork[RefinerConfig]):
         if len(rows):
             change[rows] = self.run(views.take(rows))
         return with_change(boxes, change)
+
+    @classmethod
+    def of(cls, name: str) -> RefinerNetwork | None:
+        """See `open`."""
+        return cls.open(name, "boxes are not fitted to the lidar's points")
 
     def run(self, views: BoxViews) -> np.ndarray:
         """(N, 7) changes of boxes, see `views.CHANGE`."""

@@ -13,8 +13,8 @@ from karp_perception.sensing.point_index import PointIndex
 MOST_POINTS = 48
 """Of a box: a car 20 m away has about as many from 64 beams; of more, as many are taken evenly."""
 
-MARGIN_M = 0.6
-"""Around a box, within which points count: about what a detector is wrong by at most."""
+MARGIN_M, MARGIN = 0.4, 0.05
+"""To each side of a box, m and share of the side, within which points count: what a detector is wrong by at most."""
 
 BOX_WIDTH = 7 + len(CLASS_NAMES)
 POINT_WIDTH = 9
@@ -36,7 +36,7 @@ class BoxViews(Columns):
         sensor: (N, 2) where `base_link` is, m along the box's axes from its middle.
         points: (N, P, 3) m along the box's axes from its middle; zeros where there are fewer.
         known: (N, P) which of them there are.
-        count: (N,) points in the box grown by MARGIN_M, of which P were taken.
+        count: (N,) points in the box and its margin, of which P were taken.
     """
 
     size: np.ndarray
@@ -50,7 +50,7 @@ class BoxViews(Columns):
     def of(cls, boxes: Boxes, index: PointIndex) -> BoxViews:
         """Of boxes in `base_link`."""
         n = len(boxes)
-        owner, row = index.inside(boxes, MARGIN_M)
+        owner, row = index.inside(replace(boxes, size=(1.0 + 2.0 * MARGIN) * boxes.size + 2.0 * MARGIN_M))
         count = np.bincount(owner, minlength=n)
         taken = np.minimum(count, MOST_POINTS)
         known = np.arange(MOST_POINTS) < taken[:, None]
