@@ -122,7 +122,8 @@ class Detector:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs: model, trained, weights, weights_hash, backend, backend_version, precision, threads, inputs.
+        """What runs: model, trained, weights, weights_hash, backend, backend_version, precision, refiner (what its
+        weights are known by; None for none), threads, inputs.
 
         With `parity` where the precision was chosen by a measurement: its figures, see `Parity`.
         """
@@ -137,6 +138,7 @@ class Detector:
             "backend_version": self._network.version,
             "precision": self._network.precision,
             **({"parity": asdict(self._network.parity)} if self._network.parity else {}),
+            "refiner": self._refiner.digest if self._refiner else None,
             "threads": BackendOptions(self.settings.threads).thread_count,
             "inputs": {
                 "cameras": self._source.config.cameras,
