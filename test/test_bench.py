@@ -31,7 +31,18 @@ from karp_perception.core.stopwatch import Stopwatch
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.view.latency_chart import latency_chart
 
-STAGES = ["deserialise", "assemble", "preprocess", "network", "decode", "other", "total", "cpu", "network_cpu"]
+STAGES = [
+    "deserialise",
+    "assemble",
+    "preprocess",
+    "network",
+    "decode",
+    "refine",
+    "other",
+    "total",
+    "cpu",
+    "network_cpu",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -192,7 +192,7 @@ def test_a_blind_lidar_counts_as_missing(small: Detector) -> None:
 def test_stages_are_timed(small: Detector) -> None:
     stopwatch = Stopwatch()
     small.detect(frame(np.random.default_rng(4), a=0.0), stopwatch)
-    assert list(stopwatch.milliseconds) == ["preprocess", "network", "decode"]
+    assert list(stopwatch.milliseconds) == ["preprocess", "network", "decode", "refine"]
 
 
 def test_threshold_and_most_detections_are_kept(weights: Path, small: Detector) -> None:
