@@ -171,8 +171,9 @@ class PlaceFeatures(nn.Module):
 
     def forward(self, tokens: Tensor, places: Tensor, chosen: Tensor) -> Tensor:
         """(B, L, D), (B, P, `place_channels`), indices (B, K) of places -> (B, K, D)."""
-        of_token = self.of_token(gathered(tokens, self.token[chosen]))
-        return of_token + self.of_place(gathered(places, chosen)) + self.corner[self.corner_of[chosen]]
+        token, corner = (of.expand(len(chosen), -1).gather(1, chosen) for of in (self.token, self.corner_of))
+        of_corner = gathered(self.corner.expand(len(chosen), -1, -1), corner)
+        return self.of_token(gathered(tokens, token)) + self.of_place(gathered(places, chosen)) + of_corner
 
 
 class DetectorNet(nn.Module):
