@@ -176,10 +176,9 @@ def outputs(rng: np.random.Generator, queries: int = 40) -> dict[str, np.ndarray
 
 
 def decoded_on(device: str, arrays: dict[str, np.ndarray], threshold: float, most: int) -> Boxes:
-    queries = arrays["logits"].shape[1]
-    table = best_queries({n: torch.from_numpy(v).to(device) for n, v in arrays.items()}, min(most, queries))
-    assert table.shape == (min(most, queries), COLUMNS)
-    return boxes_of(table.cpu().numpy(), threshold)
+    table = best_queries({n: torch.from_numpy(v).to(device) for n, v in arrays.items()})
+    assert table.shape == (arrays["logits"].shape[1], COLUMNS)
+    return boxes_of(table.cpu().numpy(), threshold, most)
 
 
 def assert_same_boxes(found: Boxes, expected: Boxes) -> None:

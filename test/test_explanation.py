@@ -44,7 +44,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(weights: Path) -> DetectorSettings:
-    return DetectorSettings(model=str(weights), backend="torch", score_threshold=0.5, threads=1)
+    return DetectorSettings(model=str(weights), backend="torch", score_threshold=0.5, threads=1, refiner="none")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def known_tokens(memory: torch.Tensor, position: torch.Tensor) -> Tokens:
     """Tokens (1, M, D) none of which is masked and none of which becomes a query."""
     mask, none = memory.new_zeros(1, 1, 1, memory.shape[1]), torch.zeros(1, 0)
     heat = torch.zeros(1, 0, 10)
-    return Tokens(memory, position, mask, heat, heat, none, torch.zeros(1, 0, 10), none, none)
+    return Tokens(memory, position, mask, heat, heat, heat, none, torch.zeros(1, 0, 10), none, none)
 
 
 def known_network() -> tuple[DetectorNet, attribution.Encoded]:

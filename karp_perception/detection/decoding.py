@@ -12,6 +12,7 @@ MAX_POSITION_M = 1000.0
 LOG_SIZE = (np.log(0.05), np.log(50.0))  # m: from a cone's tip to the longest lorry, with room
 MAX_SPEED = 100.0  # m/s
 LOG_VARIANCE = (-12.0, 12.0)
+VEHICLE_CLASSES = 5  # the first of all: larger than a token of the canvas
 NEVER = -100.0  # logit of a query that is masked: it stands for nothing, whatever the threshold
 
 
@@ -25,7 +26,8 @@ def decode_rows(
 ) -> tuple[Boxes, np.ndarray]:
     """Boxes of one frame, best first, and the queries that they come from.
 
-    A query's score is its best class's; each query gives one box at most, and there is no NMS. Numbers that no object
+    A query's score is its best class's; each query gives one box at most. What two of them say of one vehicle is said
+    once, see `said_once`. Numbers that no object
     can have (an untrained or broken network) are brought into a wide range; a query with anything not finite is left
     out, and so is one that is masked. Ties keep the queries' order, so the result depends on the numbers alone.
 
@@ -44,7 +46,7 @@ def decode_rows(
     label = logits.argmax(axis=1)
     best = np.clip(logits.max(axis=1), NEVER, -NEVER)
     score = 1.0 / (1.0 + np.exp(-best))
-    rows = np.argsort(-score, kind="stable")[:max_detections]
+    rows = np.argsort(-score, kind="stable")
     rows = rows[(score[rows] >= score_threshold) & (best[rows] > NEVER)]
     if len(rows) == 0:
         return Boxes.empty(), rows
@@ -66,4 +68,21 @@ def decode_rows(
         score=score[rows],
         variance=variance,
     )
-    return boxes, rows
+    once = np.flatnonzero(said_once(boxes))[:max_detections]
+    return boxes[once], rows[once]
+
+
+def said_once(boxes: Boxes) -> np.ndarray:
+    """(N,) mask of boxes, best first, without those that stand where a better one of their class stands already.
+
+    That is where two middles are closer than half the narrower one's width: no two vehicles can be. Queries learn to
+    leave each other's objects alone, and mostly do.
+    """
+    vehicle = boxes.label < VEHICLE_CLASSES
+    away = np.linalg.norm(boxes.center[:, None, :2] - boxes.center[:, :2], axis=-1)
+    narrower = np.minimum(boxes.size[:, None, 1], boxes.size[:, 1])
+    same = (away < 0.5 * narrower) & (boxes.label[:, None] == boxes.label) & vehicle
+    kept = np.ones(len(boxes), bool)
+    for row in np.flatnonzero(np.tril(same, -1).any(axis=1)):
+        kept[row] = not (same[row, :row] & kept[:row]).any()
+    return kept

@@ -7,8 +7,7 @@
 
 Dense attention over all tokens, as in CMT (Yan et al., 2023); candidates from a heatmap on the canvas as in
 TransFusion (Bai et al., 2022), and from one with depth on image tokens as in Far3D (Jiang et al., 2024). What a sensor
-did not deliver is masked, so one set of weights serves every subset. No NMS: every query stands for one object, or for
-none.
+did not deliver is masked, so one set of weights serves every subset. Every query stands for one object, or for none.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from karp_perception.detection.decoding import VEHICLE_CLASSES
 from karp_perception.detection.model.block import MASKED, Block, ResidualConvs
 from karp_perception.detection.model.config import CLASSES, PLACES, ModelConfig
 from karp_perception.detection.model.image_encoder import ImageEncoder
 from karp_perception.detection.model.lidar_encoder import LidarEncoder, from_squares
 from karp_perception.detection.model.position import PositionEmbedding
 
-_VEHICLE_CLASSES = 5  # the first five classes are larger than a token: of candidates so near only the peak counts
 _PEAK_SHARPNESS = 20.0
 _NO_PEAK = -20.0  # logit to which that pushes down at most: never, and yet far from what marks a masked query
 _LOG_DEPTH = (0.0, 4.5)  # 1 to 90 m
@@ -171,8 +170,9 @@ class PlaceFeatures(nn.Module):
 
     def forward(self, tokens: Tensor, places: Tensor, chosen: Tensor) -> Tensor:
         """(B, L, D), (B, P, `place_channels`), indices (B, K) of places -> (B, K, D)."""
-        token, corner = (of.expand(len(chosen), -1).gather(1, chosen) for of in (self.token, self.corner_of))
-        of_corner = gathered(self.corner.expand(len(chosen), -1, -1), corner)
+        batch = chosen.shape[0]
+        token, corner = (of.expand(batch, -1).gather(1, chosen) for of in (self.token, self.corner_of))
+        of_corner = gathered(self.corner.expand(batch, -1, -1), corner)
         return self.of_token(gathered(tokens, token)) + self.of_place(gathered(places, chosen)) + of_corner
 
 
@@ -375,10 +375,10 @@ class DetectorNet(nn.Module):
         instead of a comparison for equality, which would depend on how an engine rounds.
         """
         nx, ny = self.config.canvas_places
-        vehicles = heatmap[..., :_VEHICLE_CLASSES].transpose(1, 2).reshape(-1, _VEHICLE_CLASSES, nx, ny)
+        vehicles = heatmap[..., :VEHICLE_CLASSES].transpose(1, 2).reshape(-1, VEHICLE_CLASSES, nx, ny)
         highest = functional.max_pool2d(vehicles, 2 * PLACES + 1, stride=1, padding=PLACES)
         lowered = (vehicles - _PEAK_SHARPNESS * (highest - vehicles)).clamp(min=_NO_PEAK)
-        return torch.cat([lowered.flatten(2).transpose(1, 2), heatmap[..., _VEHICLE_CLASSES:]], dim=-1)
+        return torch.cat([lowered.flatten(2).transpose(1, 2), heatmap[..., VEHICLE_CLASSES:]], dim=-1)
 
     def _image_peaks(self, heatmap: Tensor) -> Tensor:
         """(B, C * T, classes) logits -> (B, C * T): as `_peaks`, in each image; there all that is near is large."""

@@ -12,28 +12,27 @@ import torch
 from torch import Tensor
 
 from karp_perception.core import Boxes
-from karp_perception.detection.decoding import LOG_SIZE, LOG_VARIANCE, MAX_POSITION_M, MAX_SPEED, NEVER
+from karp_perception.detection.decoding import LOG_SIZE, LOG_VARIANCE, MAX_POSITION_M, MAX_SPEED, NEVER, said_once
 
 COLUMNS = 21
 """Of the table: whether the query counts, score, label, centre 3, size 3, yaw, velocity 2, variance 9."""
 
 
-def best_queries(outputs: Mapping[str, Tensor], most: int) -> Tensor:
-    """The best queries of a batch of one, as boxes.
+def best_queries(outputs: Mapping[str, Tensor]) -> Tensor:
+    """The queries of a batch of one, best first, as boxes.
 
     Args:
-        outputs: by name as in `Prediction`.
-        most: rows of the table; no more than there are queries.
+        outputs: of N queries, by name as in `Prediction`.
 
     Returns:
-        (most, COLUMNS) float64, by falling score; of equal ones in the queries' order.
+        (N, COLUMNS) float64, by falling score; of equal ones in the queries' order.
     """
     logits = outputs["logits"][0].double()
     finite = torch.stack([torch.isfinite(values[0]).all(dim=-1) for values in outputs.values()]).all(dim=0)
     logits = torch.where(finite[:, None], logits, NEVER)
     best = logits.amax(dim=1).clamp(NEVER, -NEVER)
     order = torch.sort(torch.sigmoid(best), descending=True, stable=True)
-    rows = order.indices[:most]
+    rows = order.indices
 
     def of(name: str) -> Tensor:
         return outputs[name][0].index_select(0, rows).double()
@@ -43,7 +42,7 @@ def best_queries(outputs: Mapping[str, Tensor], most: int) -> Tensor:
     variance = of("log_variance").clamp(*LOG_VARIANCE).exp()
     columns = [
         (best.index_select(0, rows) > NEVER).double()[:, None],
-        order.values[:most, None],
+        order.values[:, None],
         logits.index_select(0, rows).argmax(dim=1).double()[:, None],
         of("center").clamp(-MAX_POSITION_M, MAX_POSITION_M),
         size,
@@ -55,12 +54,12 @@ def best_queries(outputs: Mapping[str, Tensor], most: int) -> Tensor:
     return torch.cat(columns, dim=1)
 
 
-def boxes_of(table: np.ndarray, score_threshold: float) -> Boxes:
+def boxes_of(table: np.ndarray, score_threshold: float, max_detections: int) -> Boxes:
     """The rows (N, COLUMNS) of `best_queries` that count and reach the threshold, as boxes of the caller's own."""
     table = table[(table[:, 0] > 0) & (table[:, 1] >= score_threshold)]
     if len(table) == 0:
         return Boxes.empty()
-    return Boxes(
+    boxes = Boxes(
         center=table[:, 3:6],
         size=table[:, 6:9],
         yaw=table[:, 9],
@@ -69,3 +68,4 @@ def boxes_of(table: np.ndarray, score_threshold: float) -> Boxes:
         score=table[:, 1],
         variance=table[:, 12:21],
     )
+    return boxes[np.flatnonzero(said_once(boxes))[:max_detections]]

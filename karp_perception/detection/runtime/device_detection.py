@@ -142,6 +142,7 @@ class Pending:
     _cuda: Any
     _table: Tensor
     _threshold: float
+    _most: int
     marks: tuple[Any, ...]
     _rows: np.ndarray | None = field(default=None, repr=False)
 
@@ -160,7 +161,7 @@ class Pending:
             for stage, first, last in zip(stages, self.marks, self.marks[1:], strict=False):
                 spent = self._cuda.milliseconds(first, last)
                 stopwatch.milliseconds[stage] = stopwatch.milliseconds.get(stage, 0.0) + spent
-        return boxes_of(self._rows, self._threshold)
+        return boxes_of(self._rows, self._threshold, self._most)
 
 
 class DeviceDetection:
@@ -177,12 +178,12 @@ class DeviceDetection:
         self, network: DeviceBackend, config: ModelConfig, score_threshold: float, max_detections: int
     ) -> None:
         cuda = network.cuda
-        self._network, self._config, self._threshold = network, config, score_threshold
+        self._network, self._config = network, config
+        self._threshold, self._most = score_threshold, max_detections
         with cuda.on(cuda.compute):
             self._canvas = DeviceCanvas(config, cuda.device)
-        most = min(max_detections, config.queries)
-        self._table = cuda.zeros((most, COLUMNS), torch.float64)
-        self._tables = [cuda.pinned((most, COLUMNS), torch.float64) for _ in range(_IN_FLIGHT)]
+        self._table = cuda.zeros((config.queries, COLUMNS), torch.float64)
+        self._tables = [cuda.pinned((config.queries, COLUMNS), torch.float64) for _ in range(_IN_FLIGHT)]
         self._pending: list[Pending | None] = [None] * _IN_FLIGHT
         self._turn = 0
         self._stages: OrderedDict[Layout, list[Stage]] = OrderedDict()
@@ -227,16 +228,13 @@ class DeviceDetection:
             with cuda.on(cuda.compute):
                 self._tables[turn].copy_(self._table, non_blocking=True)
                 marks.append(cuda.mark(cuda.compute))
-        pending = Pending(cuda, self._tables[turn], self._threshold, tuple(marks))
+        pending = Pending(cuda, self._tables[turn], self._threshold, self._most, tuple(marks))
         self._pending[turn] = pending
         return pending
 
     def _decoded(self) -> None:
         if self._decode is None:
-            most = len(self._table)
-            self._decode = self._network.cuda.captured(
-                lambda: self._table.copy_(best_queries(self._network.outputs, most))
-            )
+            self._decode = self._network.cuda.captured(lambda: self._table.copy_(best_queries(self._network.outputs)))
         self._decode()
 
     def _embed(self, embeddings: Mapping[str, np.ndarray]) -> None:
