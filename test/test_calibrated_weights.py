@@ -29,7 +29,7 @@ def answers(net: DetectorNet, features: torch.Tensor) -> Prediction:
     batch, count, _ = features.shape
     none = torch.zeros(batch, 0)
     tokens = Tokens(
-        none, none, none, torch.zeros(batch, 0, 10), torch.zeros(batch, 0, 10), none.long(), none, none, none
+        none, none, none, none, torch.zeros(batch, 0, 10), torch.zeros(batch, 0, 10), none.long(), none, none, none
     )
     with torch.no_grad():
         return net.answers(tokens, features, torch.zeros(batch, count, 3), torch.zeros(batch, 1, 1, count))

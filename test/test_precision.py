@@ -333,4 +333,4 @@ def test_bf16_of_this_cpu_agrees_with_f32_but_for_swapped_candidates(weights: Pa
     assert 0 < result.usual["center_m"] < 0.4
     assert result.worst["center_m"] < 1.0  # random weights tell depths of up to 90 m
     assert result.usual["yaw_rad"] < 0.05
-    assert result.unmatched < 0.15 * result.queries
+    assert result.unmatched < 0.2 * result.queries  # four places to a token: random ones nearly tie
