@@ -61,7 +61,7 @@ def test_the_loss_falls_and_the_weights_can_be_used(tmp_path: Path) -> None:
     assert told[-1].rate < 0.03 * settings.learning_rate
     assert find_model(str(file)).config == SMALL
     detector = Detector(DetectorSettings(model=str(file), backend="torch", score_threshold=0.0))
-    assert len(detector.detect(made_up_frame(1).sensors)) == SMALL.queries
+    assert 0 < len(detector.detect(made_up_frame(1).sensors)) <= SMALL.queries
     assert any(f.name.startswith("events") for f in tmp_path.iterdir())
 
 
