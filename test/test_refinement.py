@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_model import small_weights
+from typer.testing import CliRunner
 
-from karp_perception.core import Boxes, ConfigurationError, LidarSweep
+from karp_perception.cli import app
+from karp_perception.core import Boxes, ConfigurationError, LidarSweep, SensorFrame
+from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.refinement.config import RefinerConfig
 from karp_perception.detection.refinement.network import FEWEST_POINTS, RefinerNetwork
 from karp_perception.detection.refinement.views import (
@@ -109,8 +113,8 @@ def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     net = RefinerNet(RefinerConfig(width=16, heads=2))
     torch.nn.init.normal_(net.change.weight, std=0.5)
-    save_weights(net, tmp_path / "small.safetensors", half=False)
-    return tmp_path / "small.safetensors"
+    save_weights(net, tmp_path / "refiner.safetensors", half=False)
+    return tmp_path / "refiner.safetensors"
 
 
 def test_numpy_and_torch_say_the_same_and_few_points_change_nothing(tmp_path: Path) -> None:
@@ -220,3 +224,37 @@ def test_a_weight_file_of_something_else_is_told(tmp_path: Path) -> None:
     (tmp_path / "none.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConfigurationError, match=r"none\.safetensors"):
         RefinerNetwork.from_file(tmp_path / "none.safetensors")
+
+
+def test_a_detector_fits_its_boxes_and_tells_with_what(tmp_path: Path) -> None:
+    file = weights(tmp_path)
+    rng = np.random.default_rng(7)
+    sweep = LidarSweep(points_around(some_boxes(rng, 12), rng), 0)
+    model = str(small_weights(tmp_path))
+    plain, fitting = (
+        Detector(DetectorSettings(model=model, backend="torch", score_threshold=0.0, threads=1, refiner=refiner))
+        for refiner in ("none", str(file))
+    )
+    said, got = (detector.detect(SensorFrame(0, {}, sweep)) for detector in (plain, fitting))
+    expected = RefinerNetwork.from_file(file).refined(said, sweep)
+    np.testing.assert_allclose(got.center, expected.center, atol=1e-5)
+    assert abs(got.center - said.center).max() > 1e-3
+    assert plain.info["refiner"] is None
+    assert fitting.info["refiner"] == RefinerNetwork.from_file(file).digest
+
+
+def test_the_command_trains_a_refiner_on_frames_of_the_world(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    settings = tmp_path / "few.yaml"
+    settings.write_text("frames: 2\nsteps: 2\nbatch_size: 4\nwarm_up: 1\n")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["train", "--config", "refiner", "--settings", str(settings), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    RefinerNetwork.from_file(out / "refiner.safetensors")
+    from karp_perception.detection.refinement.training.samples import Samples, made_from
+    from karp_perception.detection.refinement.training.settings import RefinerTrainSettings
+
+    samples = Samples.load(out / "samples.npz", made_from(RefinerTrainSettings.from_yaml(settings)))
+    assert samples is not None
+    assert len(samples) > 0
+    assert abs(samples.change[:, :2]).max() < 4.0

@@ -13,7 +13,7 @@ class RefinerTrainSettings(SmallRunSettings):
     """What a training depends on. The same settings and the same detector give the same losses."""
 
     steps: int = setting(8000, "of the optimizer", low=1, high=100_000_000)
-    frames: int = setting(3000, "of the world, changed at random, to learn from", low=1, high=100_000_000)
+    frames: int = setting(5000, "of the world, changed at random, to learn from", low=1, high=100_000_000)
     model: str = setting("nano", "detector whose boxes are to be put right: a name or a weight file")
     least_score: float = setting(0.1, "of its boxes that are learnt from", low=0.0, high=1.0)
     jitter: float = setting(
