@@ -198,6 +198,7 @@ class _Writer:
         self._out, self._settings = out, settings
         self._view, self._stack = DriveView(settings.vehicle), ExitStack()
         self._egos: list[EgoState] = []
+        self._start_ns: int | None = None
         self._answered = 0
         self._decisions: list[tuple[float, str, str]] = []
 
@@ -214,6 +215,7 @@ class _Writer:
 
     def add(self, frame: SensorFrame, result: Result | None) -> None:
         """A frame, with the stack's answer where there is one."""
+        self._start_ns = frame.stamp_ns if self._start_ns is None else self._start_ns
         if frame.ego is not None:
             self._egos.append(frame.ego)
         if result is None:
@@ -221,7 +223,7 @@ class _Writer:
         self._lines.write(json_line(result_record(result, self._answered)))
         self._answered += 1
         decision = result.plan.decision
-        t = (frame.stamp_ns - self._egos[0].stamp_ns) * 1e-9
+        t = (frame.stamp_ns - self._start_ns) * 1e-9
         self._decisions.append((t, decision.kind.value, decision.reason))
         self._video.write(self._view.draw(frame, result))
 

@@ -20,6 +20,7 @@ from karp_perception.ros.transport import make_room_for_large_messages
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 40.0  # s for a node to start on a busy machine
+ASK_AGAIN = 5.0  # s without an answer
 T_BASE_CAMERA = np.array([[0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]], float)
 T_BASE_LIDAR = np.array([[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1]], float)
 INTRINSICS = np.array([[700.0, 0, 640], [0, 700, 360], [0, 0, 1]])
@@ -108,7 +109,11 @@ class Peer:
         self.node.create_subscription(messages.message_class(type_name), topic, received.append, qos)
         return received
 
-    def call(self, type_name: str, service: str, request: Any) -> Any:
+    def call(self, type_name: str, service: str, request: Any, repeatable: bool = False) -> Any:
+        """What a service answers. A repeatable request is made again and again until it does.
+
+        A service is seen before it sees whoever asks: what it answers by then goes nowhere.
+        """
         import importlib
 
         package, _, name = type_name.split("/")
@@ -117,13 +122,20 @@ class Peer:
         assert client.wait_for_service(PATIENCE), f"no service {service}"
         filled = kind.Request()
         request(filled)
-        future = client.call_async(filled)
-        wait_until(future.done, f"an answer of {service}")
+        asked = [client.call_async(filled)]
+
+        def answer() -> Any:
+            if repeatable and time.monotonic() - since > ASK_AGAIN * len(asked):
+                asked.append(client.call_async(filled))
+            return next((future for future in asked if future.done()), None)
+
+        since = time.monotonic()
+        future = wait_until(answer, f"an answer of {service}")
         self.node.destroy_client(client)
         return future.result()
 
     def state(self, node: str) -> str:
-        answer = self.call("lifecycle_msgs/srv/GetState", f"/{node}/get_state", lambda request: None)
+        answer = self.call("lifecycle_msgs/srv/GetState", f"/{node}/get_state", lambda request: None, repeatable=True)
         return answer.current_state.label
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -85,3 +86,46 @@ def test_a_topic_that_is_not_there_is_named(small_bag: Path) -> None:
     assert player.wait() == 1
     assert "/camera" in player.output
     assert "/points" in player.output, "what there is"
+
+
+def test_what_comes_together_is_recorded_in_the_order_of_its_sending(tmp_path: Path) -> None:
+    """Odometry that was sent before the points of its frame must not stand behind them."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from karp_perception.ros.messages import create_ros_message as create
+    from karp_perception.ros.recorder_node import RecorderNode
+
+    out = tmp_path / "order.mcap"
+    arguments = ["--ros-args", "-p", f"out:={out}", "-p", "topics:=['/order/*']", "-p", "use_sim_time:=true"]
+    rclpy.init(args=arguments)
+    peer = Peer()
+    try:
+        senders = {name: peer.publisher("nav_msgs/msg/Odometry", f"/order/{name}") for name in ("a", "m", "z")}
+        recorder, executor = RecorderNode(), SingleThreadedExecutor()
+        recorder.begin()
+        executor.add_node(recorder)
+
+        def matched() -> bool:
+            executor.spin_once(timeout_sec=0.05)
+            return all(sender.get_subscription_count() for sender in senders.values())
+
+        wait_until(matched, "the recorder to subscribe")
+        order = ["z", "a", "m", "z", "m", "a"]
+        for name in order:
+            senders[name].publish(create("nav_msgs/msg/Odometry"))
+        time.sleep(0.5)  # all of them wait for the recorder, which takes them topic by topic
+
+        def taken() -> bool:
+            executor.spin_once(timeout_sec=0.05)
+            return sum(recorder.counts.values()) == len(order)
+
+        wait_until(taken, "all to be recorded")
+        recorder.end()
+        executor.shutdown()
+        recorder.destroy_node()
+    finally:
+        peer.close()
+        rclpy.try_shutdown()
+    with BagReader(out) as bag:
+        assert [message.topic for message in bag.raw_messages()] == [f"/order/{name}" for name in order]

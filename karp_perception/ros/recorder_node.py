@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class RecorderNode(Node):
         self.counts: Counter[str] = Counter()
         self._heard: dict[str, Any] = {}
         self._writer: BagWriter | None = None
+        # An executor takes what waits for it topic by topic: what was sent first may come last. So what came since the
+        # last look is put into the order of its sending: (sent ns, topic, type, offered, bytes, arrival ns).
+        self._taken: list[tuple[int, str, str, Qos, bytes, int]] = []
 
     def begin(self) -> None:
         """Open the file, begin to look for topics. Raises KarpError where it cannot be written."""
@@ -63,12 +67,14 @@ class RecorderNode(Node):
         """Finish the file."""
         if self._writer is None:
             return
+        self._write_taken()
         self._writer.close()
         for topic, count in sorted(self.counts.items()):
             print(f"{count:7d}  {topic}")
 
     def _look(self) -> None:
-        """Subscribe to what is published by now and not yet recorded."""
+        """Write what has come, and subscribe to what is published by now and not yet recorded."""
+        self._write_taken()
         for topic, types in self.get_topic_names_and_types():
             if topic in self._heard or not any(_matches(topic, pattern) for pattern in self.settings.topics):
                 continue
@@ -93,20 +99,25 @@ class RecorderNode(Node):
             offered = Qos(
                 "reliable" if reliable else "best_effort", "transient_local" if latched else "volatile", depth=_DEPTH
             )
-            write = partial(self._write, topic, types[0], offered)
-            self._heard[topic] = self.create_subscription(kind, topic, write, qos, raw=True)
+            take = partial(self._take, topic, types[0], offered)
+            self._heard[topic] = self.create_subscription(kind, topic, take, qos, raw=True)
             log.info("recording %s", topic)
 
-    def _write(self, topic: str, type_name: str, offered: Qos, data: bytes) -> None:
+    def _take(self, topic: str, type_name: str, offered: Qos, data: bytes, info: dict[str, int]) -> None:
         # The system's clock, as rosbag2 does it, but simulated time where it is used.
         simulated = self.get_parameter("use_sim_time").value
         now_ns = self.get_clock().now().nanoseconds if simulated else time.time_ns()
-        try:
-            self._writer.write(topic, type_name, now_ns, data, qos=offered)
-        except KarpError as error:
-            log.warning("%s: not recorded: %s", topic, error)
-            return
-        self.counts[topic] += 1
+        self._taken.append((info["source_timestamp"], topic, type_name, offered, data, now_ns))
+
+    def _write_taken(self) -> None:
+        taken, self._taken = sorted(self._taken, key=itemgetter(0)), []
+        for _, topic, type_name, offered, data, now_ns in taken:
+            try:
+                self._writer.write(topic, type_name, now_ns, data, qos=offered)
+            except KarpError as error:
+                log.warning("%s: not recorded: %s", topic, error)
+                continue
+            self.counts[topic] += 1
 
 
 def _matches(topic: str, pattern: str) -> bool:

@@ -47,7 +47,7 @@ _GROUPS: Sequence[Mapping[str, float]] = (
     {name: weight for name, weight in BUSES.items() if name != "articulated_bus"},
     SEMI_TRAILERS,
     CAR_TRAILERS,
-    MACHINES,
+    {**MACHINES, "mobile_crane": 2.0},
     PARKED_BIKES,
     {"parked_motorcycle": 1.0, "parked_scooter": 1.0},
     TWO_WHEELERS,
