@@ -1,4 +1,4 @@
-"""What has been left standing beside the road: lorries, buses, trailers, machines, two-wheelers.
+"""What stands beside the road: lorries, buses, trailers, machines, two-wheelers, people in each other's company.
 
 Streets have few of them. A detector that is to tell ten classes apart wants thousands of each.
 """
@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from karp_perception.core import ObjectClass
 from karp_perception.world.geometry.rectangle import distance_to_rectangle
 from karp_perception.world.layout import Layout
 from karp_perception.world.layouts.footprint import footprint
 from karp_perception.world.traffic.parked import Placed
 from karp_perception.world.traffic.population import (
     BUSES,
+    BYSTANDERS,
     CAR_TRAILERS,
     CYCLISTS,
     MACHINES,
@@ -24,6 +26,7 @@ from karp_perception.world.traffic.population import (
     SEMI_TRAILERS,
     TRUCKS,
     TWO_WHEELERS,
+    WALKERS,
     Population,
 )
 
@@ -38,7 +41,9 @@ _POINTS = 1.0  # m between points of an outline
 
 _LIGHT_TRUCKS = {"light_truck": 3.0, "light_flatbed": 1.5}  # what much of the world delivers with
 _OWNER = 0.4  # share of parked two-wheelers with somebody beside them
-_OWNER_ASIDE = (0.5, 0.9)  # m from the middle
+_OWNER_ASIDE = (0.4, 0.9)  # m from the middle
+_COMPANY = (0.55, 0.4)  # shares of those in company with whom one more person is, and of these with yet another
+_PERSON_GAP = (0.45, 0.9)  # m from one person's middle to the next one's
 
 # Each group as often as any other.
 _GROUPS: Sequence[Mapping[str, float]] = (
@@ -52,6 +57,7 @@ _GROUPS: Sequence[Mapping[str, float]] = (
     {"parked_motorcycle": 1.0, "parked_scooter": 1.0},
     TWO_WHEELERS,
     CYCLISTS,
+    {**BYSTANDERS, **WALKERS},
 )
 
 
@@ -76,20 +82,35 @@ def halted(
 
 
 def _train(population: Population, rng: np.random.Generator) -> list[Placed]:
-    """One thing at the origin, a tractor with its trailer behind it, or a two-wheeler with somebody beside it."""
+    """One thing at the origin, or several: a tractor and its trailer, a two-wheeler and its people, people together."""
     name = population.one_of(_GROUPS[int(rng.integers(len(_GROUPS)))])
     model = population.model(name)
     alone = [(model, 0.0, 0.0, 0.0)]
+    if model.label == ObjectClass.PEDESTRIAN:
+        return [*alone, *_company(population, rng, 0.0, 0.0, float(rng.uniform(-math.pi, math.pi)))]
     if name.startswith("parked") and rng.random() < _OWNER:
-        aside = float(rng.choice([-1.0, 1.0]) * rng.uniform(*_OWNER_ASIDE))
-        person = population.bystander()
-        return [*alone, (person, float(rng.uniform(-0.5, 0.5)), aside, float(rng.uniform(-math.pi, math.pi)))]
+        x, aside = float(rng.uniform(-0.5, 0.5)), float(rng.choice([-1.0, 1.0]) * rng.uniform(*_OWNER_ASIDE))
+        owner = (population.bystander(), x, aside, float(rng.uniform(-math.pi, math.pi)))
+        return [*alone, owner, *_company(population, rng, x, aside, math.copysign(math.pi / 2, aside))]
     if name != "semi_tractor":
         return alone
     trailer = population.model(population.one_of(SEMI_TRAILERS))
     assert model.hitch is not None
     assert trailer.king_pin is not None
     return [*alone, (trailer, model.hitch - trailer.king_pin, 0.0, 0.0)]
+
+
+def _company(population: Population, rng: np.random.Generator, x: float, y: float, line: float) -> list[Placed]:
+    """Those who stand close to somebody at x, y, one behind the other into the direction `line`, more or less."""
+    found: list[Placed] = []
+    for share in _COMPANY:
+        if rng.random() >= share:
+            break
+        gap = float(rng.uniform(*_PERSON_GAP))
+        x, y = x + gap * math.cos(line), y + gap * math.sin(line)
+        found.append((population.bystander(), x, y, float(rng.uniform(-math.pi, math.pi))))
+        line += float(rng.normal(0.0, 0.5))
+    return found
 
 
 def _somewhere(layout: Layout, things: Sequence[Placed], rng: np.random.Generator) -> list[Placed]:
