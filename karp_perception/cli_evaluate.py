@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from karp_perception import cli_track
-from karp_perception.cli_options import Backend, Config, Model, settings_of, sharing_options
+from karp_perception.cli_options import Backend, Config, Model, Refiner, settings_of, sharing_options
 from karp_perception.cli_progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class DetectorOptions:
     """Options of every evaluation of a detector, wherever the frames come from."""
 
     model: Model = None
+    refiner: Refiner = None
     backend: Backend = None
     config: Config = None
     robustness: Annotated[
@@ -51,7 +52,10 @@ def world(
     frames_dir: Annotated[Optional[Path], typer.Option(help="Keep frames here, and take those kept.")] = None,  # noqa: UP045
     calibrate: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Write the weights with scores and variances put right by these frames."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the weights with variances, and with --refiner none scores, put right by these frames.",
+        ),
     ] = None,
     options: DetectorOptions = DetectorOptions(),
 ) -> None:
@@ -172,7 +176,7 @@ def _evaluate(source: Source, options: DetectorOptions, cameras: int = 0, **also
     from karp_perception.evaluation.detection_run import EvaluationOptions, evaluate
     from karp_perception.evaluation.detection_tables import report_tables
 
-    settings = settings_of(options.config, options.model, options.backend).detector
+    settings = settings_of(options.config, options.model, options.backend, refiner=options.refiner).detector
     asked = EvaluationOptions(
         settings.score_threshold,
         subsets=options.subsets,

@@ -31,6 +31,10 @@ Backend = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="auto, tensorrt, tensorrt_rtx, torch_cuda, openvino, onnxruntime or torch."),
 ]
+Refiner = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="What judges and fits boxes by the lidar's points: refiner, a file, or none."),
+]
 
 
 def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,11 +66,18 @@ def config_files(config: Sequence[str] | None) -> list[Path]:
 
 
 def settings_of(
-    config: Sequence[str] | None, model: str | None = None, backend: str | None = None, base_frame: str | None = None
+    config: Sequence[str] | None,
+    model: str | None = None,
+    backend: str | None = None,
+    base_frame: str | None = None,
+    refiner: str | None = None,
 ) -> PipelineSettings:
     """Settings of files, or the defaults, with what the command line names put over them."""
     from karp_perception.pipeline import PipelineSettings
 
     settings = PipelineSettings.from_yaml(*config_files(config))
-    named = {"detector.model": model, "detector.backend": backend, "sensing.base_frame": base_frame}
+    named = {
+        "detector.model": model, "detector.backend": backend, "detector.refiner": refiner,
+        "sensing.base_frame": base_frame,
+    }  # fmt: skip
     return settings.with_parameters({name: value for name, value in named.items() if value is not None})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 from small_model import small_weights
 from typer.testing import CliRunner
 
@@ -16,7 +17,8 @@ from karp_perception.cli import app
 from karp_perception.core import Boxes, ConfigurationError, LidarSweep, SensorFrame
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.refinement.config import RefinerConfig
-from karp_perception.detection.refinement.network import FEWEST_POINTS, RefinerNetwork
+from karp_perception.detection.refinement.network import FEWEST_POINTS, RefinerNetwork, first_log_odds
+from karp_perception.detection.refinement.stage import CANDIDATE_SCORE, RefinementStage
 from karp_perception.detection.refinement.views import (
     CHANGE,
     MARGIN,
@@ -112,7 +114,8 @@ def weights(tmp_path: Path) -> Path:
 
     torch.manual_seed(0)
     net = RefinerNet(RefinerConfig(width=16, heads=2))
-    torch.nn.init.normal_(net.change.weight, std=0.5)
+    for layer in (net.change, net.classes):
+        torch.nn.init.normal_(layer.weight, std=0.5)
     save_weights(net, tmp_path / "refiner.safetensors", half=False)
     return tmp_path / "refiner.safetensors"
 
@@ -135,8 +138,10 @@ def test_numpy_and_torch_say_the_same_and_few_points_change_nothing(tmp_path: Pa
         before, after = getattr(boxes, name), getattr(refined, name)
         assert np.array_equal(before[few], after[few])
         assert (before[~few] != after[~few]).any()
-    for name in ("score", "label", "velocity", "variance"):
+    for name in ("velocity", "variance"):
         assert np.array_equal(getattr(boxes, name), getattr(refined, name))
+    for name in ("score", "label"):
+        assert np.array_equal(getattr(boxes, name)[few], getattr(refined, name)[few])
 
     net = RefinerNet(network.config)
     from safetensors.torch import load_file
@@ -144,9 +149,14 @@ def test_numpy_and_torch_say_the_same_and_few_points_change_nothing(tmp_path: Pa
     net.load_state_dict(load_file(weights(tmp_path)))
     box, table = views.tables()
     with torch.no_grad():
-        said = net(torch.from_numpy(box), torch.from_numpy(table), torch.from_numpy(views.known)).numpy()
+        change, classes = net(torch.from_numpy(box), torch.from_numpy(table), torch.from_numpy(views.known))
     rows = np.flatnonzero(~few)
-    np.testing.assert_allclose(network.run(views.take(rows)), said[rows], atol=1e-5)
+    got, log_odds = network.run(views.take(rows))
+    np.testing.assert_allclose(got, change.numpy()[rows], atol=1e-5)
+    said = first_log_odds(views) + classes.numpy()
+    np.testing.assert_allclose(log_odds, said[rows], atol=1e-5)
+    assert np.array_equal(refined.label[rows], said[rows].argmax(axis=1))
+    np.testing.assert_allclose(refined.score[rows], expit(said[rows].max(axis=1)), atol=1e-6)
     assert network.refined(Boxes.empty(), LidarSweep(points, 0)) is not None
 
 
@@ -168,37 +178,46 @@ def faces(boxes: Boxes, rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([points, np.zeros(len(points))]).astype(np.float32)
 
 
-def test_a_refiner_learns_where_faces_are(tmp_path: Path) -> None:
-    """On boxes whose nearer faces are seen, a short training takes most of the error away, on boxes of other places."""
+def test_a_refiner_learns_where_faces_are_and_what_is_none(tmp_path: Path) -> None:
+    """On boxes whose nearer faces are seen, a short training takes most of the error away, on boxes of other places.
+
+    Every third box lies on a bush, and the detector is as sure of it as of the cars.
+    """
     pytest.importorskip("torch")
     from karp_perception.detection.refinement.training.samples import Samples
     from karp_perception.detection.refinement.training.settings import RefinerTrainSettings
     from karp_perception.detection.refinement.training.trainer import train
 
-    def scene(seed: int, n: int) -> tuple[Boxes, Boxes, np.ndarray]:
+    def scene(seed: int, n: int) -> tuple[Boxes, Boxes, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         # One in each square of a grid of 20 m, so that no box sees another's points.
         cell = rng.choice(36, n, replace=False)
         place = np.column_stack([cell // 6 * 20.0 - 50, cell % 6 * 20.0 - 50]) + rng.uniform(-2, 2, (n, 2))
         size = np.tile((4.4, 1.8, 1.5), (n, 1))
         truth = Boxes(np.column_stack([place, np.full(n, 0.8)]), size, rng.uniform(-3, 3, n), np.zeros((n, 2)),
-                      np.zeros(n, int), np.ones(n))  # fmt: skip
+                      np.zeros(n, int), np.full(n, 0.5))  # fmt: skip
+        bush = np.arange(n) % 3 == 0
         said = with_change(truth, rng.normal(0, (0.3, 0.2, 0.05, 0.0, 0.0, 0.0, 0.1), (n, 7)))
-        return truth, said, faces(truth, rng)
+        seen = [faces(truth[~bush], rng), points_around(replace(truth, size=0.6 * size)[bush], rng, 60)]
+        return truth, said, np.concatenate(seen), bush
 
     parts = []
     for seed in range(40):
-        truth, said, points = scene(seed, 24)
+        truth, said, points, bush = scene(seed, 24)
         views = BoxViews.of(said, PointIndex(points))
-        parts.append(Samples(*views.columns(), change_between(said, truth)))
+        parts.append(
+            Samples(*views.columns(), change_between(said, truth), np.where(bush, -1, 0), np.full(24, bool(seed % 2)))
+        )
     settings = RefinerTrainSettings(steps=250, batch_size=64, warm_up=20, average=0.95, learning_rate=3e-3)
     file = train(tmp_path, settings, RefinerConfig(width=32), samples=Samples.concatenate(parts))
-    truth, said, points = scene(1000, 30)
+    truth, said, points, bush = scene(1000, 30)
     right = RefinerNetwork.from_file(file).refined(said, LidarSweep(points, 0))
-    before = abs(change_between(said, truth)).mean(axis=0)
-    after = abs(change_between(right, truth)).mean(axis=0)
+    before = abs(change_between(said, truth))[~bush].mean(axis=0)
+    after = abs(change_between(right, truth))[~bush].mean(axis=0)
     assert after[:2].mean() < 0.6 * before[:2].mean()
     assert after[6] < 0.7 * before[6]
+    assert (right.score[~bush] > 0.8).mean() > 0.9
+    assert (right.score[bush] < 0.2).mean() > 0.9
 
 
 def test_samples_are_of_boxes_and_the_labels_that_they_stand_for(tmp_path: Path) -> None:
@@ -211,9 +230,10 @@ def test_samples_are_of_boxes_and_the_labels_that_they_stand_for(tmp_path: Path)
     boxes = replace(boxes, label=np.where(np.arange(5) == 4, (boxes.label + 1) % 5, boxes.label),
                     score=np.array([0.9, 0.8, 0.4, 0.7, 0.9]))  # fmt: skip
     found, truth = matched(boxes, labels)
-    assert sorted(zip(found.tolist(), truth.tolist(), strict=True)) == [(0, 4), (1, 2), (3, 0)]
+    # The last is of another class: it takes what nobody else wants. The third is the fourth said again.
+    assert sorted(zip(found.tolist(), truth.tolist(), strict=True)) == [(0, 4), (1, 2), (3, 0), (4, 1)]
     views = BoxViews.of(boxes, PointIndex(points_around(labels, rng)))
-    samples = Samples(*views.columns(), np.zeros((5, 7)))
+    samples = Samples(*views.columns(), np.zeros((5, 7)), np.array([0, 1, -1, 2, 3]), np.arange(5) % 2 > 0)
     samples.save(tmp_path / "kept.npz", "about")
     again = Samples.load(tmp_path / "kept.npz", "about")
     assert again is not None
@@ -236,11 +256,36 @@ def test_a_detector_fits_its_boxes_and_tells_with_what(tmp_path: Path) -> None:
         for refiner in ("none", str(file))
     )
     said, got = (detector.detect(SensorFrame(0, {}, sweep)) for detector in (plain, fitting))
-    expected = RefinerNetwork.from_file(file).refined(said, sweep)
+    expected, rows = RefinementStage(RefinerNetwork.from_file(file), 0.0, 100)(said, sweep)
     np.testing.assert_allclose(got.center, expected.center, atol=1e-5)
-    assert abs(got.center - said.center).max() > 1e-3
+    np.testing.assert_allclose(got.score, expected.score, atol=1e-6)
+    assert abs(got.center - said.center[rows]).max() > 1e-3
     assert plain.info["refiner"] is None
     assert fitting.info["refiner"] == RefinerNetwork.from_file(file).digest
+
+
+def test_what_is_let_through_is_told_by_the_points(tmp_path: Path) -> None:
+    """A weak box can become a strong one and the other way round, and comes where its new score belongs."""
+    network = RefinerNetwork.from_file(weights(tmp_path))
+    rng = np.random.default_rng(8)
+    boxes = some_boxes(rng, 12)
+    boxes = replace(boxes, center=np.column_stack([np.arange(12) * 15.0 - 80.0, np.zeros(12), np.ones(12)]),
+                    score=np.linspace(0.9, 0.06, 12))  # fmt: skip
+    sweep = LidarSweep(points_around(boxes, rng), 0)
+    judged = network.refined(boxes, sweep)
+    sure = int((judged.score >= 0.3).sum())
+    assert 0 < sure < 12
+    stage = RefinementStage(network, 0.3, 100)
+    assert stage.least_score == CANDIDATE_SCORE
+    best, rows = stage(boxes, sweep)
+    assert np.array_equal(best.score, np.sort(judged.score)[::-1][:sure])
+    assert np.array_equal(best.center, judged.center[rows])
+    assert len(RefinementStage(network, 0.3, 2)(boxes, sweep)[0]) == min(2, sure)
+    # Without points, or without a refiner, what the network says counts.
+    for plain in (stage(boxes, None), RefinementStage(None, 0.3, 100)(boxes, sweep)):
+        assert np.array_equal(plain[0].score, boxes.score[boxes.score >= 0.3])
+    assert RefinementStage(None, 0.3, 100).least_score == 0.3
+    assert RefinementStage(network, 0.01, 100).least_score == 0.01
 
 
 def test_the_command_trains_a_refiner_on_frames_of_the_world(tmp_path: Path) -> None:
@@ -258,3 +303,6 @@ def test_the_command_trains_a_refiner_on_frames_of_the_world(tmp_path: Path) -> 
     assert samples is not None
     assert len(samples) > 0
     assert abs(samples.change[:, :2]).max() < 4.0
+    assert (samples.truth >= 0).any()
+    assert (samples.truth < 0).any()
+    assert set(samples.enriched.tolist()) == {False, True}

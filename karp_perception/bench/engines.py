@@ -16,7 +16,7 @@ from karp_perception.detection.decoding import decode
 from karp_perception.detection.detector import Detector, DetectorSettings
 from karp_perception.detection.model.weights import ModelSource, find_model
 from karp_perception.detection.preprocessing import network_arrays
-from karp_perception.detection.refinement.network import RefinerNetwork, fitted
+from karp_perception.detection.refinement.stage import RefinementStage
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import BackendOptions
 from karp_perception.detection.runtime.graph import POSITION_OUTPUTS
@@ -135,7 +135,7 @@ class TorchComparator:
         module = artefacts.network.module().eval().to(device)
         self._inputs, self._outputs = list(artefacts.network.inputs), artefacts.network.outputs
         self._position, self._position_inputs = artefacts.position.module().eval(), list(artefacts.position.inputs)
-        self._refiner = RefinerNetwork.of(settings.refiner)
+        self._refinement = RefinementStage.of(settings)
         self._threads = BackendOptions(settings.threads).thread_count
         self._type = getattr(torch, _TYPES[name.precision])
         self._embedded: dict[bytes, dict[str, torch.Tensor]] = {}
@@ -163,9 +163,9 @@ class TorchComparator:
             results = self._run([given[name] for name in self._inputs])
             outputs = {k: v.float().cpu().numpy() for k, v in zip(self._outputs, results, strict=True)}
         with stopwatch("decode"):
-            boxes = decode(outputs, self._settings.score_threshold, self._settings.max_detections)
+            boxes = decode(outputs, self._refinement.least_score, self._settings.max_detections)
         with stopwatch("refine"):
-            return fitted(self._refiner, boxes, frame.lidar)
+            return self._refinement(boxes, frame.lidar)[0]
 
     def _run(self, tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         torch = self._torch

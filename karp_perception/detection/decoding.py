@@ -68,8 +68,15 @@ def decode_rows(
         score=score[rows],
         variance=variance,
     )
-    once = np.flatnonzero(said_once(boxes))[:max_detections]
+    once = best_rows(boxes, score_threshold, max_detections)
     return boxes[once], rows[once]
+
+
+def best_rows(boxes: Boxes, score_threshold: float, max_detections: int) -> np.ndarray:
+    """Rows of the boxes that are sure enough, best first, each vehicle once; ties keep their order."""
+    rows = np.argsort(-boxes.score, kind="stable")
+    rows = rows[boxes.score[rows] >= score_threshold]
+    return rows[np.flatnonzero(said_once(boxes[rows]))[:max_detections]]
 
 
 def said_once(boxes: Boxes) -> np.ndarray:

@@ -17,7 +17,7 @@ from karp_perception.detection.decoding import decode
 from karp_perception.detection.model.config import MODELS, ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model
 from karp_perception.detection.preprocessing import Rig, has_lidar, network_arrays, rig_of
-from karp_perception.detection.refinement.network import RefinerNetwork, fitted
+from karp_perception.detection.refinement.stage import RefinementStage
 from karp_perception.detection.runtime.artefacts import Artefacts
 from karp_perception.detection.runtime.backend import (
     AUTO,
@@ -56,7 +56,8 @@ class DetectorSettings(Settings):
         AUTO, "of the network; auto: the fastest that was measured harmless", choices=(AUTO, *PRECISIONS)
     )
     refiner: str = setting(
-        "refiner", f"what fits boxes to the lidar's points: refiner, {NO_REFINER}, or a weight file (.safetensors)"
+        "refiner",
+        f"what judges and fits boxes by the lidar's points: refiner, {NO_REFINER}, or a weight file (.safetensors)",
     )
     engines: str = setting("", "folder of compiled engines (`karp compile`); empty: in the user's cache")
     threads: int = setting(0, "of the CPU; 0: all that this process may use", low=0, high=256)
@@ -89,7 +90,7 @@ class Detector:
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
                 self._source.config.name,
             )
-        self._refiner = RefinerNetwork.of(self.settings.refiner)
+        self._refinement = RefinementStage.of(self.settings)
         engines = Path(self.settings.engines).expanduser() if self.settings.engines else None
         options = BackendOptions(self.settings.threads, self.settings.precision, engines)
         artefacts = Artefacts(self._source, cache)
@@ -106,7 +107,7 @@ class Detector:
             self._on_device = DeviceDetection(
                 cast("DeviceBackend", self._network),
                 self._source.config,
-                self.settings.score_threshold,
+                self._refinement.least_score,
                 self.settings.max_detections,
             )
 
@@ -138,7 +139,7 @@ class Detector:
             "backend_version": self._network.version,
             "precision": self._network.precision,
             **({"parity": asdict(self._network.parity)} if self._network.parity else {}),
-            "refiner": self._refiner.digest if self._refiner else None,
+            "refiner": self._refinement.network.digest if self._refinement.network else None,
             "threads": BackendOptions(self.settings.threads).thread_count,
             "inputs": {
                 "cameras": self._source.config.cameras,
@@ -170,7 +171,7 @@ class Detector:
         with stopwatch("network"):
             outputs = self._network.run({**inputs, **self._embeddings(rig)})
         with stopwatch("decode"):
-            boxes = decode(outputs, self.settings.score_threshold, self.settings.max_detections)
+            boxes = decode(outputs, self._refinement.least_score, self.settings.max_detections)
         return self._refined(boxes, frame, stopwatch)
 
     def detect_each(self, frames: Iterable[SensorFrame]) -> Iterator[Boxes]:
@@ -211,7 +212,7 @@ class Detector:
 
     def _refined(self, boxes: Boxes, frame: SensorFrame, stopwatch: Stopwatch) -> Boxes:
         with stopwatch("refine"):
-            return fitted(self._refiner, boxes, frame.lidar)
+            return self._refinement(boxes, frame.lidar)[0]
 
     def _embeddings(self, rig: Rig) -> dict[str, np.ndarray]:
         """Position embeddings of a calibration, kept by its content."""

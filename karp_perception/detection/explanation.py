@@ -19,7 +19,7 @@ from karp_perception.detection.lifted_detector import is_image_model
 from karp_perception.detection.model.config import ModelConfig
 from karp_perception.detection.model.weights import ModelSource, find_model, load_network
 from karp_perception.detection.preprocessing import has_lidar, image_cut, network_arrays
-from karp_perception.detection.refinement.network import RefinerNetwork, fitted
+from karp_perception.detection.refinement.stage import RefinementStage
 
 DEFAULT_METHOD = "mean"
 LIDAR = "lidar"
@@ -97,7 +97,7 @@ class Explainer:
         self.method = method
         self.source: ModelSource = find_model(self.settings.model)
         self._net = load_network(self.source)
-        self._refiner = RefinerNetwork.of(self.settings.refiner)
+        self._refinement = RefinementStage.of(self.settings)
         self._attribution: Any = attribution  # a module of torch: not imported with this one
 
     @property
@@ -123,10 +123,11 @@ class Explainer:
         rig, arrays = network_arrays(frame, self.config)
         encoded = self._attribution.encode(self._net, arrays, rig.calibration)
         outputs = {name: value.numpy() for name, value in vars(self._attribution.predict(self._net, encoded)).items()}
-        boxes, query = decode_rows(outputs, self.settings.score_threshold, self.settings.max_detections)
-        found = self._attribution.attribute(self._net, encoded, query.tolist(), boxes.label.tolist(), self.method)
+        said, query = decode_rows(outputs, self._refinement.least_score, self.settings.max_detections)
+        boxes, rows = self._refinement(said, frame.lidar)
+        query, label = query[rows], said.label[rows]  # what the network took it for is what can be explained
+        found = self._attribution.attribute(self._net, encoded, query.tolist(), label.tolist(), self.method)
         weights = found.numpy().astype(np.float64)
-        boxes = fitted(self._refiner, boxes, frame.lidar)
         images = weights[:, : -nx * ny].reshape(len(boxes), self.config.cameras, rows, columns)
         return Explanation(
             self.config,

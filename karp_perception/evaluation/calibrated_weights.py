@@ -34,7 +34,9 @@ def trained_source(info: Mapping[str, Any]) -> ModelSource:
     return find_model(info["weights"])
 
 
-def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: Path, about: str) -> None:
+def calibrate_weights(
+    source: ModelSource, frames: Sequence[ScoredFrame], out: Path, about: str, *, scores: bool = True
+) -> None:
     """Write the weights of a model so that its scores and variances on such frames mean what they say.
 
     Scores are scaled as Platt (1999) does it, each class by itself where there are enough of it. Standard deviations
@@ -46,6 +48,7 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
         frames: on which they did, whatever their scores; neither trained on nor used to tell how good they are.
         out: weight file to write.
         about: the frames, for the file's metadata.
+        scores: False leaves them: those of boxes that a refiner judged are not the network's.
 
     Raises ConfigurationError for a file that cannot be written, and for too few frames.
     """
@@ -56,7 +59,7 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
             f"calibration: expected {_FEWEST_DETECTIONS} detections and some right ones, got {len(found.score)} and "
             f"{int(found.right.sum())}: take more frames"
         )
-    scaling = fit_scaling(found, per_class=True, bias=True)
+    scaling = fit_scaling(found, per_class=True, bias=True) if scores else None
     variances = variance_calibration(frames)
     net = load_network(source)
     apply_calibration(net, scaling, variances)
@@ -67,17 +70,17 @@ def calibrate_weights(source: ModelSource, frames: Sequence[ScoredFrame], out: P
         raise ConfigurationError(f"{out}: cannot be written: {error}") from None
 
 
-def apply_calibration(net: DetectorNet, scaling: Scaling, variances: Mapping[str, VarianceCalibration]) -> None:
+def apply_calibration(net: DetectorNet, scaling: Scaling | None, variances: Mapping[str, VarianceCalibration]) -> None:
     """Change what a DetectorNet says: logits / temperature + bias by class, log variances + 2 log factor."""
     import torch
 
-    temperature = torch.from_numpy(scaling.temperature).float()
-    bias = torch.from_numpy(scaling.bias).float()
     factor = [
         c.factor if c.count >= _FEWEST_MATCHES and c.factor > 0 else 1.0
         for c in (variances[name] for name in VARIANCE_OF)
     ]
     with torch.no_grad():
-        net.score_scale /= temperature
-        net.score_bias.copy_(net.score_bias / temperature + bias)
+        if scaling is not None:
+            temperature = torch.from_numpy(scaling.temperature).float()
+            net.score_scale /= temperature
+            net.score_bias.copy_(net.score_bias / temperature + torch.from_numpy(scaling.bias).float())
         net.heads.log_variance.bias += 2.0 * torch.from_numpy(np.log(factor)).float()

@@ -43,7 +43,8 @@ class EvaluationOptions:
         every_class: means over all ten classes, as the nuScenes benchmark takes them, instead of those that occur.
         kitti: folder of the KITTI benchmark that the frames are from, in its order: add the benchmark's measures.
         held_out: kind of frames that is reported apart because no training saw it.
-        calibrated: weight file to write, with scores and variances put right by these frames.
+        calibrated: weight file to write, with variances put right by these frames, and scores where they are the
+            network's own and no refiner's.
         json: file for the figures. out: folder for pictures (and `evaluation.json`). None: not written.
     """
 
@@ -126,7 +127,8 @@ def evaluate(
         write_pictures(content, options.out)
     if options.calibrated is not None:
         about = ", ".join(f"{name} {value}" for name, value in source.about.items())
-        calibrate_weights(weights, scored_frames(frames), options.calibrated, about)
+        judged = detector.info.get("refiner") is not None
+        calibrate_weights(weights, scored_frames(frames), options.calibrated, about, scores=not judged)
     return content
 
 

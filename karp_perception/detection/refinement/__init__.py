@@ -1,1 +1,1 @@
-"""Boxes of the detector fitted to the lidar's points: its canvas has cells of 0.4 m, the points know centimetres."""
+"""Boxes judged and fitted by the raw points in them: the detector's cells have 0.4 m, points know centimetres."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import logit
 
 from karp_perception.core import CLASS_NAMES, Boxes
 from karp_perception.core.columns import Columns
@@ -16,7 +17,7 @@ MOST_POINTS = 48
 MARGIN_M, MARGIN = 0.4, 0.05
 """To each side of a box, m and share of the side, within which points count: what a detector is wrong by at most."""
 
-BOX_WIDTH = 7 + len(CLASS_NAMES)
+BOX_WIDTH = 8 + len(CLASS_NAMES)
 POINT_WIDTH = 9
 
 CHANGE = ("along", "across", "up", "length", "width", "height", "yaw")
@@ -24,6 +25,7 @@ CHANGE = ("along", "across", "up", "length", "width", "height", "yaw")
 
 _UNIT_M, _FARTHEST_M = 4.0, 3.0  # of places in the box; from its faces, beyond which it is all the same
 _DISTANCE_M = 50.0
+_LOG_ODDS = (-7.0, 7.0)  # of scores: beyond, it is all the same
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class BoxViews(Columns):
 
     Attributes:
         size: (N, 3) length, width, height, m.
-        label: (N,) class.
+        label: (N,) class, and score (N,) of it, 0..1.
         sensor: (N, 2) where `base_link` is, m along the box's axes from its middle.
         points: (N, P, 3) m along the box's axes from its middle; zeros where there are fewer.
         known: (N, P) which of them there are.
@@ -41,6 +43,7 @@ class BoxViews(Columns):
 
     size: np.ndarray
     label: np.ndarray
+    score: np.ndarray
     sensor: np.ndarray
     points: np.ndarray
     known: np.ndarray
@@ -61,7 +64,7 @@ class BoxViews(Columns):
         away = index.points[row[chosen[known]], :3] - boxes.center[which]
         points[known] = _turned(away, -boxes.yaw[which])
         sensor = _turned(-boxes.center, -boxes.yaw)[:, :2]
-        return cls(boxes.size, boxes.label, sensor, points, known, count)
+        return cls(boxes.size, boxes.label, boxes.score, sensor, points, known, count)
 
     def changed(self, change: np.ndarray) -> BoxViews:
         """The same points seen from boxes that are other by `change` (N, 7), see CHANGE."""
@@ -70,6 +73,7 @@ class BoxViews(Columns):
         return BoxViews(
             self.size * np.exp(change[:, 3:6]),
             self.label,
+            self.score,
             _turned(sensor, -change[:, 6])[:, :2],
             np.where(self.known[..., None], _turned(away, -change[:, 6, None]), 0.0).astype(np.float32),
             self.known,
@@ -82,7 +86,13 @@ class BoxViews(Columns):
         points, sensor = self.points.copy(), self.sensor.copy()
         points[..., 1] *= side[:, None].astype(points.dtype)
         sensor[:, 1] *= side
-        return BoxViews(self.size, self.label, sensor, points, self.known, self.count)
+        return BoxViews(self.size, self.label, self.score, sensor, points, self.known, self.count)
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """(N,) of the scores."""
+        with np.errstate(divide="ignore"):
+            return logit(self.score.astype(float)).clip(*_LOG_ODDS)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, BOX_WIDTH) and (N, P, POINT_WIDTH), float32: what the network takes."""
@@ -93,6 +103,7 @@ class BoxViews(Columns):
                 self.sensor / np.maximum(distance, 1e-6)[:, None],
                 distance[:, None] / _DISTANCE_M,
                 np.log1p(self.count)[:, None] / 4.0,
+                self.log_odds[:, None] / 4.0,
                 self.label[:, None] == np.arange(len(CLASS_NAMES)),
             ],
             axis=1,

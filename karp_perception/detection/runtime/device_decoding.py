@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from karp_perception.core import Boxes
-from karp_perception.detection.decoding import LOG_SIZE, LOG_VARIANCE, MAX_POSITION_M, MAX_SPEED, NEVER, said_once
+from karp_perception.detection.decoding import LOG_SIZE, LOG_VARIANCE, MAX_POSITION_M, MAX_SPEED, NEVER, best_rows
 
 COLUMNS = 21
 """Of the table: whether the query counts, score, label, centre 3, size 3, yaw, velocity 2, variance 9."""
@@ -56,7 +56,7 @@ def best_queries(outputs: Mapping[str, Tensor]) -> Tensor:
 
 def boxes_of(table: np.ndarray, score_threshold: float, max_detections: int) -> Boxes:
     """The rows (N, COLUMNS) of `best_queries` that count and reach the threshold, as boxes of the caller's own."""
-    table = table[(table[:, 0] > 0) & (table[:, 1] >= score_threshold)]
+    table = table[table[:, 0] > 0]
     if len(table) == 0:
         return Boxes.empty()
     boxes = Boxes(
@@ -68,4 +68,4 @@ def boxes_of(table: np.ndarray, score_threshold: float, max_detections: int) -> 
         score=table[:, 1],
         variance=table[:, 12:21],
     )
-    return boxes[np.flatnonzero(said_once(boxes))[:max_detections]]
+    return boxes[best_rows(boxes, score_threshold, max_detections)]

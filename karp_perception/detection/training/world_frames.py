@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -71,24 +73,27 @@ class WorldDrives:
         seed: of all places; below TRAINING_SEEDS.
         families: of layouts.
         per_drive: frames of a drive, `spacing` s apart.
+        enriched: with more of what is seldom seen than streets have.
     """
 
     seed: int
     families: tuple[str, ...] = TRAINING_FAMILIES
     per_drive: int = 8
     spacing: float = 1.0
+    enriched: bool = True
 
     def frames(self, first: int, stride: int) -> Iterator[LabelledFrame]:
         """Frames of the drives `first`, `first + stride`, ... without end."""
+        open_world = partial(_with_any_rig, traffic=_TRAFFIC if self.enriched else {})
         frames = WorldFrames(
-            self.seed, self.families, per_drive=self.per_drive, spacing=self.spacing, open_world=_with_any_rig
+            self.seed, self.families, per_drive=self.per_drive, spacing=self.spacing, open_world=open_world
         )
         for sensors, truth in frames.from_drive(first, stride):
             yield labelled(sensors, truth)
 
 
-def _with_any_rig(beginning: Beginning) -> EmbeddedWorld:
+def _with_any_rig(beginning: Beginning, traffic: Mapping[str, Any]) -> EmbeddedWorld:
     setup = Setup(beginning.family, start=beginning.start, lateral=beginning.lateral, speed=beginning.speed)
-    settings = WorldSettings.from_mapping({"threads": 1, "traffic": _TRAFFIC})
+    settings = WorldSettings.from_mapping({"threads": 1, "traffic": dict(traffic)})
     rig = training_rig(np.random.default_rng([beginning.seed, 7]))
     return EmbeddedWorld(setup, rig, settings, beginning.seed)

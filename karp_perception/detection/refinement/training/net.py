@@ -11,7 +11,7 @@ from karp_perception.small_network.training.net import SmallNet
 
 
 class RefinerNet(SmallNet):
-    """Boxes and the points in them -> changes.
+    """Boxes and the points in them -> changes, and what they hold.
 
     Args:
         config: shapes.
@@ -19,12 +19,17 @@ class RefinerNet(SmallNet):
 
     def __init__(self, config: RefinerConfig = RefinerConfig()) -> None:
         super().__init__(config, RefinerNetwork.inputs)
-        self.change = nn.Linear(config.width, RefinerNetwork.outputs(config)["change"])
-        nn.init.normal_(self.change.weight, std=0.01)
-        nn.init.zeros_(self.change.bias)
+        for name, count in RefinerNetwork.outputs(config).items():
+            layer = nn.Linear(config.width, count)
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+            self.add_module(name, layer)
+        # How much likelier each class is in an enriched world: learnt, so that it need not be believed elsewhere.
+        self.enriched = nn.Parameter(torch.zeros(RefinerNetwork.outputs(config)["classes"]))
         self.register_buffer("most", torch.from_numpy(MOST_CHANGE).float(), persistent=False)
 
-    def forward(self, box: Tensor, points: Tensor, known: Tensor) -> Tensor:
-        """See `views.BoxViews.tables` for the inputs (B boxes) -> (B, 7), see `views.CHANGE`."""
+    def forward(self, box: Tensor, points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """See `views.BoxViews.tables` for the inputs (B boxes) -> (B, 7), see `views.CHANGE`, and (B, 10) log odds of
+        classes beyond `network.first_log_odds`."""
         answers = self.answers(self.embedded("box", box), {"points": (points, known)})[:, 0]
-        return self.most * torch.tanh(self.change(answers))
+        return self.most * torch.tanh(self.get_submodule("change")(answers)), self.get_submodule("classes")(answers)

@@ -13,7 +13,7 @@ from karp_perception.detection.detector import NO_REFINER, Detector, DetectorSet
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.refinement.network import FEWEST_POINTS
 from karp_perception.detection.refinement.training.settings import RefinerTrainSettings
-from karp_perception.detection.refinement.views import BoxViews, change_between
+from karp_perception.detection.refinement.views import CHANGE, BoxViews, change_between
 from karp_perception.detection.training.augmentation.augment import AugmentationSettings, augment
 from karp_perception.detection.training.samples import WorldSamples
 from karp_perception.detection.training.world_frames import WorldDrives
@@ -26,21 +26,23 @@ _MOST_TURN = 0.8  # rad between a box and its truth: beyond, the detector has ta
 
 
 @dataclass(frozen=True)
-class Samples(KeptSamples):
-    """N boxes: columns of `BoxViews`, and `change` (N, 7), which puts them right."""
+class Samples(BoxViews, KeptSamples):
+    """N boxes as they are seen.
 
-    size: np.ndarray
-    label: np.ndarray
-    sensor: np.ndarray
-    points: np.ndarray
-    known: np.ndarray
-    count: np.ndarray
+    Attributes:
+        change: (N, 7) puts them right, where they stand for something.
+        truth: (N,) class of what they stand for, -1 for nothing.
+        enriched: (N,) whether they are from a world with more of what is seldom seen than streets have.
+    """
+
     change: np.ndarray
+    truth: np.ndarray
+    enriched: np.ndarray
 
     @property
     def views(self) -> BoxViews:
-        """The boxes as they are seen."""
-        return BoxViews(*self.columns()[:-1])
+        """The boxes alone."""
+        return BoxViews(*(getattr(self, name) for name in BoxViews.names()))
 
 
 def made_from(settings: RefinerTrainSettings) -> str:
@@ -57,45 +59,53 @@ def world_samples(
     detector = Detector(
         DetectorSettings(model=settings.model, score_threshold=settings.least_score, refiner=NO_REFINER)
     )
-    for number, frame in enumerate(_frames(settings)):
+    for number, (frame, enriched) in enumerate(_frames(settings)):
         if frame.sensors.lidar is not None and len(frame.sensors.lidar.points):
-            found = samples_of(frame, detector.detect(frame.sensors))
+            found = samples_of(frame, detector.detect(frame.sensors), enriched)
             parts.append(found.with_floats(np.float16))  # tens of thousands of them lie in memory
         progress(number + 1, settings.frames)
     return Samples.concatenate(parts)
 
 
-def samples_of(frame: LabelledFrame, boxes: Boxes) -> Samples:
-    """Of the boxes of a frame those that stand for a label, each label once."""
+def samples_of(frame: LabelledFrame, boxes: Boxes, enriched: bool) -> Samples:
+    """Of the boxes of a frame: what each stands for, each label once, or that it stands for nothing."""
     assert frame.sensors.lidar is not None
-    found, truth = matched(boxes, frame.labels)
-    found, truth = boxes[found], frame.labels[truth]
-    views = BoxViews.of(found, PointIndex(frame.sensors.lidar.points))
-    change = change_between(found, truth)
+    views = BoxViews.of(boxes, PointIndex(frame.sensors.lidar.points))
+    change, truth = np.zeros((len(boxes), len(CHANGE))), np.full(len(boxes), -1)
+    found, label = matched(boxes, frame.labels)
+    change[found] = change_between(boxes[found], frame.labels[label])
+    truth[found] = frame.labels.label[label]
     good = np.flatnonzero((views.count >= FEWEST_POINTS) & (abs(change[:, 6]) < _MOST_TURN))
-    return Samples(*views.take(good).columns(), change[good])
+    return Samples(*views.take(good).columns(), change[good], truth[good], np.full(len(good), enriched))
 
 
 def matched(boxes: Boxes, labels: Boxes) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of boxes, best first, and of the labels that they stand for: the nearest of their class that is left."""
+    """Rows of boxes, and of the labels that they stand for.
+
+    The best box takes the nearest label of its class, and so on; what is left then takes what is left of other classes.
+    """
     free = np.ones(len(labels), bool)
-    pairs = []
-    for row in np.argsort(-boxes.score, kind="stable"):
-        away = np.hypot(*(labels.center[:, :2] - boxes.center[row, :2]).T)
-        near = away < _MATCH_M + 0.5 * boxes.size[row, 1]
-        possible = np.flatnonzero(free & near & (labels.label == boxes.label[row]))
-        if len(possible):
-            label = possible[np.argmin(away[possible])]
-            free[label] = False
-            pairs.append((row, label))
-    found = np.array(pairs, int).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    pairs: dict[int, int] = {}
+    order = np.argsort(-boxes.score, kind="stable").tolist()
+    for own in (True, False):
+        for row in order:
+            if row in pairs:
+                continue
+            away = np.hypot(*(labels.center[:, :2] - boxes.center[row, :2]).T)
+            near = away < _MATCH_M + 0.5 * boxes.size[row, 1]
+            possible = np.flatnonzero(free & near & ((labels.label == boxes.label[row]) == own) & (labels.label >= 0))
+            if len(possible):
+                pairs[row] = int(possible[np.argmin(away[possible])])
+                free[pairs[row]] = False
+    return np.array(list(pairs), int), np.array(list(pairs.values()), int)
 
 
-def _frames(settings: RefinerTrainSettings) -> Iterator[LabelledFrame]:
-    """Frames of the world, changed at random as for the detector, all their sensors left."""
+def _frames(settings: RefinerTrainSettings) -> Iterator[tuple[LabelledFrame, bool]]:
+    """Frames of the world, changed at random as for the detector, all their sensors left, and whether their world is
+    enriched: every other one is, and then objects are pasted into it as well."""
     seed = int.from_bytes(hashlib.sha256(f"refiner {settings.seed}".encode()).digest()[:2], "little")
-    samples = WorldSamples(WorldDrives(seed)).samples(0, 1, 0)
+    sources = [WorldSamples(WorldDrives(seed, enriched=enriched)).samples(0, 1, 0) for enriched in (False, True)]
     for number in range(settings.frames):
-        sample = next(samples)
-        yield augment(sample.frame, np.random.default_rng([seed, number, 11]), AugmentationSettings(), sample.bank)
+        enriched = bool(number % 2)
+        sample, rng = next(sources[enriched]), np.random.default_rng([seed, number, 11])
+        yield augment(sample.frame, rng, AugmentationSettings(), sample.bank if enriched else None), enriched

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from karp_perception.core import CLASS_NAMES
 from karp_perception.detection.refinement.config import RefinerConfig
+from karp_perception.detection.refinement.network import first_log_odds
 from karp_perception.detection.refinement.training.net import RefinerNet
 from karp_perception.detection.refinement.training.samples import Samples, made_from, world_samples
 from karp_perception.detection.refinement.training.settings import RefinerTrainSettings
@@ -24,6 +26,7 @@ _USUAL = np.array([0.3, 0.2, 0.08, 0.1, 0.06, 0.06, 0.12])
 """What a detector is wrong by, for each of CHANGE: errors count in shares of it."""
 
 _WEIGHT = np.array([1.0, 1.0, 0.3, 0.5, 0.3, 0.3, 0.7])
+_CLASSES = 4.0  # weight of the classes beside all changes
 _MIRRORED = np.array([1.0, -1.0, 1.0, 1.0, 1.0, 1.0, -1.0])
 
 
@@ -80,9 +83,15 @@ def loss_of(
     views = views.mirrored(mirrored)
     wanted = np.where(mirrored[:, None], _MIRRORED * wanted, wanted)
     box, points = views.tables()
-    said = net(torch.from_numpy(box), torch.from_numpy(points), torch.from_numpy(views.known))
-    off = (said - torch.from_numpy(wanted).float()).abs() * torch.from_numpy(_WEIGHT / _USUAL).float()
-    parts = dict(zip(CHANGE, off.mean(dim=0).unbind(), strict=True))
+    change, classes = net(torch.from_numpy(box), torch.from_numpy(points), torch.from_numpy(views.known))
+    there = torch.from_numpy(samples.truth >= 0)
+    off = (change - torch.from_numpy(wanted).float()).abs() * torch.from_numpy(_WEIGHT / _USUAL).float()
+    parts = dict(zip(CHANGE, off[there].sum(dim=0).div(max(int(there.sum()), 1)).unbind(), strict=True))
+    of_class = torch.from_numpy(samples.truth[:, None] == np.arange(len(CLASS_NAMES))).float()
+    log_odds = torch.from_numpy(first_log_odds(views)).float() + classes
+    log_odds = log_odds + torch.from_numpy(samples.enriched).float()[:, None] * net.enriched
+    doubt = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, of_class, reduction="sum")
+    parts["classes"] = _CLASSES * doubt / len(samples)
     return torch.stack(list(parts.values())).sum(), parts
 
 
