@@ -90,6 +90,17 @@ def test_weights_are_written_with_what_was_found(tmp_path: Path) -> None:
     assert reliability(told, again.right).error < 0.03 < 0.2 < reliability(again.score, again.right).error
 
 
+def test_scores_that_a_refiner_told_are_not_put_into_the_network(tmp_path: Path) -> None:
+    weights, out = small_weights(tmp_path), tmp_path / "fitted.safetensors"
+    calibrate_weights(find_model(str(weights)), too_sure(100, 0), out, "", scores=False)
+    old, new = load_network(find_model(str(weights))), load_network(find_model(str(out)))
+    features = torch.randn(1, 50, SMALL.width, generator=torch.Generator().manual_seed(1))
+    before, after = answers(old, features), answers(new, features)
+    torch.testing.assert_close(after.logits, before.logits)
+    stretch = ((after.log_variance - before.log_variance) / 2).exp().mean(dim=(0, 1)).numpy()
+    assert stretch[:3] == pytest.approx([4.0, 4.0, 4.0], rel=0.1)
+
+
 class Detected(Knowing):
     """Knows the truth, and says which weights told it."""
 

@@ -291,7 +291,7 @@ def test_what_is_let_through_is_told_by_the_points(tmp_path: Path) -> None:
 def test_the_command_trains_a_refiner_on_frames_of_the_world(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     settings = tmp_path / "few.yaml"
-    settings.write_text("frames: 2\nsteps: 2\nbatch_size: 4\nwarm_up: 1\n")
+    settings.write_text("frames: 8\nsteps: 2\nbatch_size: 4\nwarm_up: 1\n")
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["train", "--config", "refiner", "--settings", str(settings), "--out", str(out)])
     assert result.exit_code == 0, result.output

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,7 +23,9 @@ from karp_perception.detection.training.world_frames import WorldDrives
 from karp_perception.sensing.labelled_frame import LabelledFrame
 from karp_perception.sensing.point_index import PointIndex
 from karp_perception.small_network.training.samples import KeptSamples, as_text
+from karp_perception.world.workers import job_results
 
+_PARTS = 4  # that the frames are made in, whatever the number of processes
 _MATCH_M = 2.0  # between the middles of a box and what it stands for, and half its width beyond
 _MOST_TURN = 0.8  # rad between a box and its truth: beyond, the detector has taken a side for the front
 
@@ -54,17 +59,39 @@ def made_from(settings: RefinerTrainSettings) -> str:
 def world_samples(
     settings: RefinerTrainSettings, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Samples:
-    """The samples of all frames. Raises ConfigurationError for a detector that does not exist."""
-    parts: list[Samples] = []
-    detector = Detector(
-        DetectorSettings(model=settings.model, score_threshold=settings.least_score, refiner=NO_REFINER)
-    )
-    for number, (frame, enriched) in enumerate(_frames(settings)):
-        if frame.sensors.lidar is not None and len(frame.sensors.lidar.points):
-            found = samples_of(frame, detector.detect(frame.sensors), enriched)
-            parts.append(found.with_floats(np.float16))  # tens of thousands of them lie in memory
-        progress(number + 1, settings.frames)
-    return Samples.concatenate(parts)
+    """The samples of all frames, made by as many processes as there are cores.
+
+    Raises ConfigurationError for a detector that does not exist, WorkerFailed where a process ends early.
+    """
+    find_model(settings.model)  # what cannot be is told here, not by a process
+    parts: dict[int, list[Samples]] = {part: [] for part in range(_PARTS)}
+    done = 0
+    with closing(job_results(partial(_Maker, settings), list(parts), os.cpu_count() or 1)) as results:
+        for part, samples in results:
+            done += 1
+            progress(done, settings.frames)
+            if samples is not None:
+                parts[part].append(samples)
+    return Samples.concatenate([samples for part in parts.values() for samples in part])
+
+
+class _Maker:
+    """Makes the samples of a part of the frames in a process of its own, frame by frame; None where it has no sweep."""
+
+    def __init__(self, settings: RefinerTrainSettings) -> None:
+        self._settings = settings
+        least = settings.least_score
+        self._detector = Detector(
+            DetectorSettings(model=settings.model, score_threshold=least, refiner=NO_REFINER, threads=1)
+        )
+
+    def __call__(self, part: int) -> Generator[Samples | None, None, None]:
+        for frame, enriched in _frames(self._settings, part):
+            if frame.sensors.lidar is None or not len(frame.sensors.lidar.points):
+                yield None
+                continue
+            found = samples_of(frame, self._detector.detect(frame.sensors), enriched)
+            yield found.with_floats(np.float16)  # tens of thousands of them lie in memory
 
 
 def samples_of(frame: LabelledFrame, boxes: Boxes, enriched: bool) -> Samples:
@@ -100,12 +127,14 @@ def matched(boxes: Boxes, labels: Boxes) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(pairs), int), np.array(list(pairs.values()), int)
 
 
-def _frames(settings: RefinerTrainSettings) -> Iterator[tuple[LabelledFrame, bool]]:
+def _frames(settings: RefinerTrainSettings, part: int) -> Iterator[tuple[LabelledFrame, bool]]:
     """Frames of the world, changed at random as for the detector, all their sensors left, and whether their world is
     enriched: every other one is, and then objects are pasted into it as well."""
     seed = int.from_bytes(hashlib.sha256(f"refiner {settings.seed}".encode()).digest()[:2], "little")
-    sources = [WorldSamples(WorldDrives(seed, enriched=enriched)).samples(0, 1, 0) for enriched in (False, True)]
-    for number in range(settings.frames):
-        enriched = bool(number % 2)
+    sources = [
+        WorldSamples(WorldDrives(seed, enriched=enriched)).samples(part, _PARTS, 0) for enriched in (False, True)
+    ]
+    for number in range(part, settings.frames, _PARTS):
+        enriched = bool(number // _PARTS % 2)
         sample, rng = next(sources[enriched]), np.random.default_rng([seed, number, 11])
         yield augment(sample.frame, rng, AugmentationSettings(), sample.bank if enriched else None), enriched
