@@ -96,7 +96,7 @@ def test_scores_that_a_refiner_told_are_not_put_into_the_network(tmp_path: Path)
     old, new = load_network(find_model(str(weights))), load_network(find_model(str(out)))
     features = torch.randn(1, 50, SMALL.width, generator=torch.Generator().manual_seed(1))
     before, after = answers(old, features), answers(new, features)
-    torch.testing.assert_close(after.logits, before.logits)
+    torch.testing.assert_close(after.logits, before.logits, atol=0.02, rtol=0.0)  # weights are kept in 16 bits
     stretch = ((after.log_variance - before.log_variance) / 2).exp().mean(dim=(0, 1)).numpy()
     assert stretch[:3] == pytest.approx([4.0, 4.0, 4.0], rel=0.1)
 

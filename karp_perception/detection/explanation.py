@@ -124,8 +124,8 @@ class Explainer:
         encoded = self._attribution.encode(self._net, arrays, rig.calibration)
         outputs = {name: value.numpy() for name, value in vars(self._attribution.predict(self._net, encoded)).items()}
         said, query = decode_rows(outputs, self._refinement.least_score, self.settings.max_detections)
-        boxes, rows = self._refinement(said, frame.lidar)
-        query, label = query[rows], said.label[rows]  # what the network took it for is what can be explained
+        boxes, kept = self._refinement(said, frame.lidar)
+        query, label = query[kept], said.label[kept]  # what the network took it for is what can be explained
         found = self._attribution.attribute(self._net, encoded, query.tolist(), label.tolist(), self.method)
         weights = found.numpy().astype(np.float64)
         images = weights[:, : -nx * ny].reshape(len(boxes), self.config.cameras, rows, columns)
