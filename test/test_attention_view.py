@@ -34,7 +34,7 @@ def explanation(cameras: tuple[str, ...] = ("a",), lidar: bool = True) -> Explan
         images[:, 0, 1, 4] = 0.5
     if lidar:
         canvas[:, 12, 3] = 0.5
-    return Explanation(SMALL, boxes, np.array([2, 9]), np.zeros((2, 3)), cameras, images, canvas, lidar)
+    return Explanation(SMALL, boxes, np.array([2, 9]), boxes.label, np.zeros((2, 3)), cameras, images, canvas, lidar)
 
 
 def frame(cameras: tuple[str, ...] = ("a",), lidar: bool = True, shape: tuple[int, int] = (90, 200)) -> SensorFrame:

@@ -50,7 +50,7 @@ class Known:
         )  # fmt: skip
         lidar = self.named[:, -NX * NY :].reshape(n, NX, NY)
         names = tuple("abc"[: self.cameras])
-        return Explanation(SMALL, boxes, np.arange(n), np.zeros((n, 3)), names, images, lidar, self.lidar)
+        return Explanation(SMALL, boxes, np.arange(n), boxes.label, np.zeros((n, 3)), names, images, lidar, self.lidar)
 
     def delivered(self, frame: SensorFrame) -> np.ndarray:
         return np.arange(TOKENS) % 2 == 0

@@ -35,6 +35,7 @@ class Explanation:
         boxes: the detections, best first, `base_link`.
         query: (N,) row of the network's outputs that each comes from; `config.kind_of_query` says of what
             kind it is.
+        label: (N,) class for which the network took each: what is explained. A refiner may have said better.
         reference: (N, 3) m, `base_link`: the place where each query began to look.
         cameras: names of the cameras that the network saw, in its order.
         image_attention: (N, C, rows, columns) of each camera's tokens, C as many as `cameras`.
@@ -45,6 +46,7 @@ class Explanation:
     config: ModelConfig
     boxes: Boxes
     query: np.ndarray
+    label: np.ndarray
     reference: np.ndarray
     cameras: tuple[str, ...]
     image_attention: np.ndarray
@@ -117,7 +119,7 @@ class Explainer:
         if not (has_lidar(frame) or any(frame.cameras.values())):
             none = np.zeros
             return Explanation(
-                self.config, Boxes.empty(), none(0, int), none((0, 3)), (), none((0, 0, rows, columns)),
+                self.config, Boxes.empty(), none(0, int), none(0, int), none((0, 3)), (), none((0, 0, rows, columns)),
                 none((0, nx, ny)), False,
             )  # fmt: skip
         rig, arrays = network_arrays(frame, self.config)
@@ -125,7 +127,7 @@ class Explainer:
         outputs = {name: value.numpy() for name, value in vars(self._attribution.predict(self._net, encoded)).items()}
         said, query = decode_rows(outputs, self._refinement.least_score, self.settings.max_detections)
         boxes, kept = self._refinement(said, frame.lidar)
-        query, label = query[kept], said.label[kept]  # what the network took it for is what can be explained
+        query, label = query[kept], said.label[kept]
         found = self._attribution.attribute(self._net, encoded, query.tolist(), label.tolist(), self.method)
         weights = found.numpy().astype(np.float64)
         images = weights[:, : -nx * ny].reshape(len(boxes), self.config.cameras, rows, columns)
@@ -133,6 +135,7 @@ class Explainer:
             self.config,
             boxes,
             query,
+            label,
             encoded.reference[0].numpy()[query].astype(np.float64),
             rig.names,
             images[:, : len(rig.names)],

@@ -220,7 +220,7 @@ def _score_of(
     explanation: Explanation, number: int, scores: np.ndarray, centers: np.ndarray, matched: bool
 ) -> np.ndarray:
     """(V,) score of a detection in scores (V, N, 10) and centres (V, N, 3) m."""
-    label = int(explanation.boxes.label[number])
+    label = int(explanation.label[number])
     if not matched:
         return scores[:, explanation.query[number], label]
     away = np.linalg.norm(centers[..., :2] - explanation.boxes.center[number, :2], axis=-1)
