@@ -29,6 +29,7 @@ from karp_perception.detection.lifted_detector import LiftedDetector, is_image_m
 from karp_perception.detection.lifting.lifter import LiftSettings
 from karp_perception.detection.obstacles import ObstacleDetector, ObstacleSettings
 from karp_perception.detection.runtime.backend import BackendOptions
+from karp_perception.detection.sweep_motion import SweepMotion, SweepMotionSettings
 from karp_perception.planning.control import ControlSettings
 from karp_perception.planning.planner import Planner, PlannerSettings
 from karp_perception.prediction.predictor import Predictor
@@ -49,6 +50,7 @@ class PipelineSettings(Settings):
     detector: DetectorSettings = nested(DetectorSettings)
     lifting: LiftSettings = nested(LiftSettings)
     obstacles: ObstacleSettings = nested(ObstacleSettings)
+    sweep_motion: SweepMotionSettings = nested(SweepMotionSettings)
     tracker: TrackerSettings = nested(TrackerSettings)
     planner: PlannerSettings = nested(PlannerSettings)
     control: ControlSettings = nested(ControlSettings)
@@ -66,7 +68,8 @@ class Perception:
 
     Attributes:
         ego: the motion that is used; its `source` says where it came from.
-        detections: of the network, best first; none while it is untrained.
+        detections: of the network, best first, with the speeds that the sweep before shows; none while it is
+            untrained.
         obstacles: of the geometric channel.
     """
 
@@ -148,11 +151,15 @@ class Perceiver:
         self.detector: Detecting = detector or make_detector(settings.detector, settings.lifting)
         self.obstacles = ObstacleDetector(settings.obstacles, settings.vehicle)
         self.odometry = LidarOdometry(settings.odometry) if settings.odometry.enabled else None
+        self.motion = SweepMotion(settings.sweep_motion)
         self._odometry_came = False
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="network")
 
     def step(self, frame: SensorFrame, stopwatch: Stopwatch | None = None) -> Perception:
-        """One frame. Stages: `network` parts, `obstacles`, `odometry` (only where a frame has no ego state)."""
+        """One frame.
+
+        Stages: `network` parts, `obstacles`, `odometry` (only where a frame has no ego state) and `motion`.
+        """
         stopwatch = stopwatch or Stopwatch()
         network = self._beside.submit(self.detector.detect, frame, stopwatch)
         obstacles, ego = Boxes.empty(), frame.ego
@@ -164,9 +171,12 @@ class Perceiver:
         if ego is None:
             with stopwatch("odometry"):
                 ego = self._ego_without_odometry(frame, ground)
-        detections = network.result()
+        found = network.result()
         # What an untrained network says must not reach tracking, planning or anybody's records.
-        return Perception(ego, detections if self.detector.trained else Boxes.empty(), obstacles)
+        detections = found if self.detector.trained else Boxes.empty()
+        with stopwatch("motion"):
+            detections = self.motion.step(detections, frame.lidar, ego)
+        return Perception(ego, detections, obstacles)
 
     def close(self) -> None:
         """End the worker thread."""

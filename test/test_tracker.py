@@ -206,7 +206,7 @@ def test_cones_never_move_and_measured_velocities_are_used() -> None:
         cone = detections([(*(np.array([10, 0]) + rng.normal(0, 0.3, 2)), 0)], label=CONE)
         objects = step(tracker, k, cone)
         assert np.linalg.norm(objects.boxes.velocity) < 0.3
-    tracker = Tracker(TrackerSettings(detection_speeds=True))
+    tracker = Tracker()
     known = Boxes(np.array([[10, 0, 0.8]]), np.array([[0.6, 0.6, 1.7]]), np.zeros(1), np.array([[0.0, 1.4]]),
                   np.array([PEDESTRIAN]), np.array([0.9]), np.full((1, 9), 0.01))  # fmt: skip
     objects = step(tracker, 0, known)

@@ -18,7 +18,7 @@ from karp_perception.warm_up import warm_up_pipeline
 class DetectorNode(PerceptionNode):
     """SensorFrame -> Perception over ROS."""
 
-    sections = ("vehicle", "sensing", "odometry", "detector", "lifting", "obstacles")
+    sections = ("vehicle", "sensing", "odometry", "detector", "lifting", "obstacles", "sweep_motion")
 
     def __init__(self) -> None:
         super().__init__("detector")

@@ -27,7 +27,7 @@ _KIND = np.array([*KIND, -1])  # by label, UNKNOWN last
 @dataclass(frozen=True)
 class DetectionNoise:
     """How wrong N detections may be: `position` (N, 2, 2) m², `height` (N,) m², `yaw` (N,) rad² and `velocity` (N, 2)
-    m²/s².
+    m²/s², infinite where it is not to be believed.
     """
 
     position: np.ndarray
@@ -39,17 +39,21 @@ class DetectionNoise:
 def detection_noise(boxes: Boxes, dt: float, settings: TrackerSettings) -> DetectionNoise:
     """From the detector's own variances, or from the settings where it gives none.
 
-    Velocities: its variances say how wrong one answer is, and the answer of `dt` s later looks nearly the same. Ten
-    answers a second are not ten times the evidence: taken as such, a guess of zero would outweigh what positions show.
+    Velocities: those that are told unsurely are guesses and not believed. Where errors last, ten answers a second are
+    not ten times the evidence: taken as such, a guess of zero would outweigh what positions show.
     """
     n, eye = len(boxes), np.eye(2)
     if boxes.variance is None:
         position = np.tile(settings.detection_deviation**2 * eye, (n, 1, 1))
         height, yaw = np.full(n, settings.side_deviation**2), np.full(n, settings.detection_yaw_deviation**2)
-        return DetectionNoise(position, height, yaw, np.full((n, 2), settings.detection_speed_deviation**2))
-    variance = np.maximum(boxes.variance, _SMALLEST_VARIANCE)
+        speed = np.full((n, 2), settings.detection_speed_deviation**2)
+    else:
+        variance = np.maximum(boxes.variance, _SMALLEST_VARIANCE)
+        position, height, yaw = variance[:, :2, None] * eye, variance[:, 2], variance[:, 6]
+        speed = variance[:, 7:9]
+    believed = speed.max(axis=1, initial=0.0) <= settings.believed_speed_deviation**2
     repeats = max(1.0, settings.speed_error_lasts / max(dt, 1e-3))
-    return DetectionNoise(variance[:, :2, None] * eye, variance[:, 2], variance[:, 6], variance[:, 7:9] * repeats)
+    return DetectionNoise(position, height, yaw, np.where(believed[:, None], speed * repeats, np.inf))
 
 
 def join_detections(
@@ -105,13 +109,13 @@ def join_detections(
 def join_velocity(
     tracks: Tracks, rows: np.ndarray, velocity: np.ndarray, variance: np.ndarray, settings: TrackerSettings
 ) -> None:
-    """Takes in the velocities (M, 2) that a detector tells of the tracks `rows`, where they are to be believed; NaN
-    where it tells none.
-    """
-    known = np.isfinite(velocity).all(axis=1) & settings.detection_speeds
+    """Takes in the velocities (M, 2) that are told of the tracks `rows`, where there are any that are believed."""
+    known = np.isfinite(velocity).all(axis=1) & np.isfinite(variance).all(axis=1)
     if known.any():
         noise = variance[known, :, None] * np.eye(2)
-        tracks.motion.update_velocity(rows[known], velocity[known], noise, settings.motion.evidence)
+        tracks.motion.update_velocity(
+            rows[known], velocity[known], noise, settings.motion.evidence, settings.speed_outlier
+        )
 
 
 def _paired(

@@ -222,10 +222,19 @@ class Motion:
         self.still_mean[rows], self.still_covariance[rows] = still_mean, still_covariance
         self._weigh(rows, moved - stood, evidence)
 
-    def update_velocity(self, rows: np.ndarray, velocity: np.ndarray, noise: np.ndarray, evidence: float) -> None:
-        """Joins measured velocities (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,), as `update`."""
+    def update_velocity(
+        self, rows: np.ndarray, velocity: np.ndarray, noise: np.ndarray, evidence: float, outlier: float
+    ) -> None:
+        """Joins measured velocities (M, 2) with covariances (M, 2, 2) to the tracks `rows` (M,), as `update`.
+
+        One that is more than `outlier` deviations from what is expected counts as one that is as much less sure.
+        """
         if len(rows) == 0:
             return
+        away = velocity - self.mean[rows, 2:4]
+        expected = kalman.inverse(self.covariance[rows, 2:4, 2:4] + noise)
+        squared = np.einsum("ni,nij,nj->n", away, expected, away)
+        noise = noise * np.maximum(1.0, squared / outlier**2)[:, None, None]
         mean, covariance, moved = kalman.update(self.mean[rows], self.covariance[rows], velocity, noise, _VELOCITY)
         self.mean[rows], self.covariance[rows] = mean, covariance
         self._weigh(rows, moved - kalman.log_density(velocity, noise), evidence)

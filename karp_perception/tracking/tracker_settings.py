@@ -23,12 +23,16 @@ class TrackerSettings(Settings):
         0.4, "of an end that is no real one, as part of the extent and 1 m", low=0.0, high=2.0
     )
     detection_deviation: float = setting(0.3, "of a detection that gives no variance", unit="m", low=0.01, high=5.0)
-    detection_speeds: bool = setting(
-        False, "believe the velocities that detections tell; a detector of single sweeps can only guess them"
+    detection_speed_deviation: float = setting(
+        2.0, "of the velocity of a detection that gives no variance", unit="m/s", low=0.05, high=20.0
     )
-    detection_speed_deviation: float = setting(1.0, "of its velocity", unit="m/s", low=0.05, high=20.0)
+    believed_speed_deviation: float = setting(
+        1.0, "of a velocity that is taken in; told less surely, it is the guess of a detector of single sweeps",
+        unit="m/s", low=0.0, high=20.0,
+    )  # fmt: skip
+    speed_outlier: float = setting(3.0, "deviations from which on a velocity loses weight", low=1.0, high=100.0)
     speed_error_lasts: float = setting(
-        1.0, "a detector that errs about a speed does so again, for so long", unit="s", low=0.0, high=60.0
+        0.0, "a detector that errs about a speed does so again, for so long", unit="s", low=0.0, high=60.0
     )
     gate_deviation: float = setting(
         0.3,
