@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recorded_truth import LEAD_REAR_M
 
 from karp_perception.core.boxes import Boxes
 from karp_perception.core.frames import LidarSweep
@@ -16,7 +17,6 @@ from karp_perception.detection.obstacles import ObstacleDetector
 pytestmark = pytest.mark.data
 
 SENSOR_HEIGHT = 1.73  # m, of the drive's lidar above base_link; the axes are the same
-REAR_FACE = ((0, 6, 12, 18, 24, 29), (7.97, 7.58, 7.27, 6.81, 6.23, 5.9))  # frame, x in m
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def test_the_car_ahead_is_one_box_with_its_rear_where_it_is(drive: list[Boxes]) 
     for frame, boxes in enumerate(drive):
         ahead = boxes[(np.abs(boxes.center[:, 1]) < 0.8) & (boxes.center[:, 0] > 3.5)]
         nearest = ahead[[int(np.argmin(ahead.footprint()[:, :, 0].min(axis=1)))]]
-        errors.append(nearest.footprint()[0, :, 0].min() - np.interp(frame, *REAR_FACE))
+        errors.append(
+            nearest.footprint()[0, :, 0].min() - np.interp(frame, list(LEAD_REAR_M), list(LEAD_REAR_M.values()))
+        )
         widths.append(np.ptp(nearest.footprint()[0, :, 1]))
     assert (np.abs(errors) < 0.3).all(), np.round(errors, 2)
     assert np.median(np.abs(errors)) < 0.1
@@ -54,7 +56,7 @@ def test_the_car_ahead_is_one_box_with_its_rear_where_it_is(drive: list[Boxes]) 
 
 def test_the_lane_up_to_it_is_free_and_the_trucks_beside_are_not(drive: list[Boxes]) -> None:
     for frame, boxes in enumerate(drive):
-        rear = np.interp(frame, *REAR_FACE)
+        rear = np.interp(frame, list(LEAD_REAR_M), list(LEAD_REAR_M.values()))
         assert not any(_reaches(boxes, i, (3.0, rear - 0.3), (-1.2, 1.2)) for i in range(len(boxes))), frame
         assert any(_reaches(boxes, i, (-3.0, 20.0), (1.2, 6.0)) for i in range(len(boxes))), frame
         assert any(_reaches(boxes, i, (-3.0, 12.0), (-6.0, -1.2)) for i in range(len(boxes))), frame

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_truth import LEAD_REAR_M
 from world_drives import record
 
 from karp_perception.core import BagError, CameraFrame, LidarSweep, Route, SensorFrame
@@ -212,10 +213,9 @@ def test_the_recorded_drive(recorded_data: Path, tmp_path: Path) -> None:
     summary = replay(recorded_data / "kitti_drive", tmp_path, GEOMETRY_ONLY, ReplayOptions(video=False, mcap=False))
     assert summary["frames"] == {"received": 30, "used": 30, "dropped": {}}
     frames = frames_of(tmp_path)
-    known = {0: 7.97, 6: 7.58, 12: 7.27, 18: 6.81, 24: 6.23, 29: 5.9}
     rears, ids = [], []
     for k, frame in enumerate(frames):
-        expected = np.interp(k, list(known), list(known.values()))
+        expected = np.interp(k, list(LEAD_REAR_M), list(LEAD_REAR_M.values()))
         faces = [
             (box["center"][0] - box["size"][0] / 2, box) for box in frame["obstacles"] if abs(box["center"][1]) < 1
         ]
@@ -231,6 +231,26 @@ def test_the_recorded_drive(recorded_data: Path, tmp_path: Path) -> None:
     assert all(frame["plan"]["decision"] != "EMERGENCY_STOP" for frame in frames)
     # Standing cars in the next lane, registered against each other, put the way at 6.0 to 6.2 m.
     assert summary["ego"]["distance_m"] == pytest.approx(6.1, rel=0.05)
+
+
+@pytest.mark.data
+def test_the_recorded_car_ahead_is_tracked_at_its_speed(recorded_data: Path, tmp_path: Path) -> None:
+    """With the shipped network. Its speed over ground is the vehicle's and that at which its rear face closes in."""
+    replay(recorded_data / "kitti_drive", tmp_path, options=ReplayOptions(video=False, mcap=False))
+    frames, number = frames_of(tmp_path), np.arange(30)
+    place = np.array([(frame["ego"]["x"], frame["ego"]["y"]) for frame in frames])
+    gap = np.polyval(np.polyfit(list(LEAD_REAR_M), list(LEAD_REAR_M.values()), 3), number)
+    way = np.polynomial.Polynomial.fit(number * 0.1, np.hypot(*(place - place[0]).T) + gap, 4)
+    close, ids = [], set()
+    for k, frame in enumerate(frames):
+        ahead = [o for o in frame["objects"] if o["label"] == "car" and abs(o["center"][1]) < 1.2]
+        error = [abs(o["center"][0] - o["size"][0] / 2 - gap[k]) for o in ahead]
+        assert min(error) < 0.5
+        lead = ahead[int(np.argmin(error))]
+        close.append(abs(lead["velocity"][0] - way.deriv()(0.1 * k)) < 0.2)
+        ids.add(lead["id"])
+    assert len(ids) == 1
+    assert sum(close[2:]) >= 25  # one sweep shows no speed, and the first two make the odometry begin
 
 
 def test_settings_of_the_recording_process_are_the_ones_given(bag: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_truth import LEAD_REAR_M
 
 from karp_perception.core import Boxes, EgoState, LidarSweep, MotionSource, ObjectClass
 from karp_perception.core.geometry import invert_pose, pose_from_xy_yaw
@@ -19,9 +20,6 @@ from karp_perception.sensing.bags import BagReader
 from karp_perception.tracking.tracker import Tracker
 from karp_perception.world.layouts.families import FAMILIES
 from karp_perception.world.world_frames import WorldFrames
-
-REAR_M = {0: 7.97, 6: 7.58, 12: 7.27, 18: 6.81, 24: 6.23, 29: 5.9}
-"""Of the car ahead in the recorded drive: x by frame, measured by hand."""
 
 CAR, PEDESTRIAN = ObjectClass.CAR, ObjectClass.PEDESTRIAN
 STEP_S, STEP_NS = 0.1, 100_000_000
@@ -228,6 +226,7 @@ def test_in_the_world_most_things_are_measured_and_measured_right() -> None:
     assert np.quantile(z, 0.9) < 2.0
 
 
+@pytest.mark.data
 def test_a_recorded_car_ahead_is_measured_to_close_in_as_it_does(recorded_data: Path) -> None:
     settings = PipelineSettings(detector=DetectorSettings(model=NO_MODEL))
     motion, closing = SweepMotion(), []
@@ -235,7 +234,7 @@ def test_a_recorded_car_ahead_is_measured_to_close_in_as_it_does(recorded_data: 
         before = np.eye(4)
         for k, (frame, _) in enumerate(BagFrames(bag, settings)):
             ego = perceiver.step(frame).ego
-            rear = np.interp(k, list(REAR_M), list(REAR_M.values()))
+            rear = np.interp(k, list(LEAD_REAR_M), list(LEAD_REAR_M.values()))
             told = motion.step(boxes_of([(rear + 2.2, -0.3, 0.0)]), frame.lidar, ego)
             if k:
                 assert deviation(told)[0, 0] < 0.5
@@ -243,8 +242,8 @@ def test_a_recorded_car_ahead_is_measured_to_close_in_as_it_does(recorded_data: 
                 closing.append(told.velocity[0, 0] - own)
             before = ego.T_odom_base
     assert len(closing) == 29
-    for first, last in pairwise(REAR_M):
-        expected = (REAR_M[last] - REAR_M[first]) / ((last - first) * STEP_S)
+    for first, last in pairwise(LEAD_REAR_M):
+        expected = (LEAD_REAR_M[last] - LEAD_REAR_M[first]) / ((last - first) * STEP_S)
         assert np.mean(closing[first:last]) == pytest.approx(expected, abs=0.2)  # the hand was right to 5 cm
 
 

@@ -14,7 +14,7 @@ from karp_perception.detection.refinement.network import RefinerNetwork
 if TYPE_CHECKING:
     from karp_perception.detection.detector import DetectorSettings
 
-CANDIDATE_SCORE = 0.05
+CANDIDATE_SCORE = 0.02
 """Boxes of which the network is as sure as this are looked at: their points show some of them to be there."""
 
 
