@@ -18,17 +18,18 @@ from karp_perception.core.classes import KIND, ObjectClass
 from karp_perception.core.geometry import transform_points
 from karp_perception.core.settings import Settings, setting
 from karp_perception.detection.decoding import VEHICLE_CLASSES
-from karp_perception.sensing.point_index import PointIndex
+from karp_perception.sensing.point_index import PointIndex, thinned
 
 _MARGIN_M = 0.4  # beside a box: what a detector is wrong by
 _GROUND_M = 0.25  # above a box's bottom: below it lies road
 _GROWN_M, _RAISED_M = np.array([2 * _MARGIN_M, 2 * _MARGIN_M, -_GROUND_M]), np.array([0.0, 0.0, 0.5 * _GROUND_M])
-_NEIGHBOURS = 8  # whose spread shows how a surface lies
+_NEIGHBOURS = 6  # whose spread shows how a surface lies
 _UPRIGHT_M = 0.1  # surfaces go on upwards for as much, where there is but one ring of points
 _APART_M = 1000.0  # between things, in a direction of its own: none takes another's points for its own
+_LOOKED_AT = 8  # times the points that are kept, around a box: a sixth of them or more is in it
 _TILT = 0.25  # rad, by which a normal is wrong
 _FIRST_GATE_M = 0.3  # to a neighbour, where a place to begin at is chosen
-_GATES_M = (0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.1)  # the same, round by round
+_GATES_M = (0.6, 0.3, 0.15, 0.1, 0.1)  # the same, round by round
 _SHARED = 4.0  # points that say the same: neighbours on one surface are wrong together
 _LEAST_DEVIATION_M = 0.015  # of a point from its surface
 _KINDS = np.array([*KIND, KIND[ObjectClass.CAR]])  # by label, UNKNOWN last
@@ -40,8 +41,8 @@ class SweepMotionSettings(Settings):
     """When two sweeps tell a speed."""
 
     enabled: bool = setting(True, "measure how fast detections move by what two sweeps show of them")
-    points: int = setting(64, "of a thing that are laid onto the sweep before", low=8, high=1000)
-    kept_points: int = setting(256, "of a thing that are kept for the next sweep", low=8, high=10_000)
+    points: int = setting(48, "of a thing that are laid onto the sweep before", low=8, high=1000)
+    kept_points: int = setting(128, "of a thing that are kept for the next sweep", low=8, high=10_000)
     fewest_points: int = setting(10, "that a thing has to show in both sweeps", low=4, high=1000)
     inliers: float = setting(0.6, "share of the points that have to fit", low=0.0, high=1.0)
     largest_deviation: float = setting(1.0, "of a speed, or it is not told", unit="m/s", low=0.05, high=20.0)
@@ -82,8 +83,9 @@ class _Seen:
             nothing = np.zeros(0)
             return cls(Boxes.empty("odom"), np.zeros((0, 2)), nothing, np.zeros((0, 3)), np.zeros(0, np.int64), nothing)
         size = np.maximum(boxes.size + _GROWN_M, 0.1)
-        owner, row = PointIndex(sweep.points).inside(replace(boxes, center=boxes.center + _RAISED_M, size=size))
-        owner, row = _thinned(owner, row, most, n)
+        body = replace(boxes, center=boxes.center + _RAISED_M, size=size)
+        owner, row = PointIndex(sweep.points).inside(body, most=_LOOKED_AT * most)
+        owner, row = thinned(owner, row, most, n)
         points, time = sweep.points[row, :3].astype(float), np.zeros(n)
         count = np.bincount(owner, minlength=n)
         if sweep.time is not None:
@@ -205,7 +207,7 @@ def _laid_on(
     """
     (target, of_target), (source, of) = before, now
     count = len(heading)
-    of, chosen = _thinned(of, np.arange(len(source)), most, count)
+    of, chosen = thinned(of, np.arange(len(source)), most, count)
     source, total = source[chosen], np.maximum(np.bincount(of, minlength=count), 1)
     tree = cKDTree(_apart(target, of_target))
     near_enough = [
@@ -271,13 +273,3 @@ def _undone(points: np.ndarray, time: np.ndarray, ego: EgoState) -> np.ndarray:
 def _apart(points: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """(M, 4): points of different things far from each other."""
     return np.column_stack([points, _APART_M * owner])
-
-
-def _thinned(owner: np.ndarray, row: np.ndarray, most: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of pairs of owner (M,), one of `count`, and row, at most `most` of each owner, evenly; ordered by owner."""
-    order = np.argsort(owner, kind="stable")
-    owner, row = owner[order], row[order]
-    total = np.bincount(owner, minlength=count)
-    place, of = np.arange(len(owner)) - (np.cumsum(total) - total)[owner], total[owner]
-    kept = (of <= most) | (place * most // np.maximum(of, 1) != (place - 1) * most // np.maximum(of, 1))
-    return owner[kept], row[kept]

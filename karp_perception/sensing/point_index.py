@@ -47,10 +47,11 @@ class PointIndex:
         place = _ramps(count) + np.repeat(begin, count)
         return np.repeat(owner, count), self._order[place]
 
-    def inside(self, boxes: Boxes, margin: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def inside(self, boxes: Boxes, margin: float = 0.0, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of boxes and of points, (K,) each: one pair for each point in a box grown by `margin` m.
 
-        The same pairs as `Boxes.contains` has ones, those of the first box first.
+        The same pairs as `Boxes.contains` has ones, those of the first box first. Where the squares that a box touches
+        hold more than `most` points, only as many of them are looked at, evenly.
         """
         if not len(boxes):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -60,6 +61,8 @@ class PointIndex:
         # Squares are looked up in float32: a hair more on each side loses no point to rounding.
         reach += 1e-3
         owner, point = self.near(boxes.center[:, :2] - reach, boxes.center[:, :2] + reach)
+        if most is not None:
+            owner, point = thinned(owner, point, most, len(boxes))
         dx, dy, dz = (self.points[point, k] - boxes.center[owner, k] for k in range(3))
         c, s, half = c[owner], s[owner], half[owner]
         hit = (abs(c * dx + s * dy) <= half[:, 0]) & (abs(-s * dx + c * dy) <= half[:, 1]) & (abs(dz) <= half[:, 2])
@@ -68,6 +71,21 @@ class PointIndex:
     def count(self, boxes: Boxes) -> np.ndarray:
         """(N,) points in each box."""
         return np.bincount(self.inside(boxes)[0], minlength=len(boxes))
+
+
+def thinned(owner: np.ndarray, row: np.ndarray, most: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of pairs of owner (M,), rising, one of `count`, and row, at most `most` of each owner, evenly."""
+    total = np.bincount(owner, minlength=count)
+    if total.max(initial=0) <= most:
+        return owner, row
+    # Place p of n is kept where p * most / n passes a whole number.
+    first = np.cumsum(total) - total
+    share = np.minimum(most / np.maximum(total, 1), 1.0)
+    past = ((np.arange(len(owner)) - first[owner] + 1) * share[owner] + 1e-9).astype(np.int32)
+    kept = np.diff(past, prepend=0) != 0
+    begins = first[total > 0]
+    kept[begins] = past[begins] != 0
+    return owner[kept], row[kept]
 
 
 def _cell(x: np.ndarray) -> np.ndarray:
