@@ -23,7 +23,7 @@ from karp_perception.world.world_frames import WorldFrames
 
 CAR, PEDESTRIAN = ObjectClass.CAR, ObjectClass.PEDESTRIAN
 STEP_S, STEP_NS = 0.1, 100_000_000
-GUESS = 0.9  # m/s, least deviation of what was not measured
+GUESS = 3.0  # m/s, least deviation of what was not measured
 
 
 def boxes_of(places: list[tuple[float, float, float]], label: int = CAR) -> Boxes:

@@ -47,7 +47,7 @@ class SweepMotionSettings(Settings):
     inliers: float = setting(0.6, "share of the points that have to fit", low=0.0, high=1.0)
     largest_deviation: float = setting(1.0, "of a speed, or it is not told", unit="m/s", low=0.05, high=20.0)
     guess_deviation: float = setting(
-        0.9, "of a speed that a detector of single sweeps tells, at least", unit="m/s", low=0.0, high=100.0
+        3.0, "of a speed that a detector of single sweeps tells, at least", unit="m/s", low=0.0, high=100.0
     )
     place_deviation: float = setting(
         0.015, "of where the vehicle was, from one sweep to the next", unit="m", low=0.0, high=1.0
