@@ -164,6 +164,26 @@ def test_what_cannot_be_measured_stays_a_guess(why: str) -> None:
     np.testing.assert_allclose(deviation(told), GUESS)
 
 
+def test_what_only_cameras_see_is_a_guess() -> None:
+    seen = boxes_of([(12.0, 3.0, 0.0)])
+    for sweep in (None, LidarSweep(np.zeros((0, 4), np.float32), 0)):
+        told = SweepMotion().step(seen, sweep, ego_at(0))
+        np.testing.assert_array_equal(told.velocity, seen.velocity)
+        np.testing.assert_allclose(deviation(told), GUESS)
+
+
+def test_a_thing_seen_twice_within_no_time_tells_no_speed() -> None:
+    """At the end of one turn of the lidar and at the beginning of the next, by clocks that are not quite right."""
+    rng, motion = np.random.default_rng(8), SweepMotion()
+    seen = boxes_of([(-12.0, 0.0, 0.0)])
+    for k, late in enumerate((STEP_S + 0.03, 0.0)):
+        points = surface(seen, rng)
+        sweep = LidarSweep(points, k * STEP_NS, np.full(len(points), late, np.float32))
+        told = motion.step(seen, sweep, ego_at(k))
+    np.testing.assert_array_equal(told.velocity, seen.velocity)
+    np.testing.assert_allclose(deviation(told), GUESS)
+
+
 def test_without_variances_velocities_are_measured_all_the_same() -> None:
     rng, motion = np.random.default_rng(5), SweepMotion()
     for k in range(2):

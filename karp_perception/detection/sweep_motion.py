@@ -27,6 +27,7 @@ _NEIGHBOURS = 6  # whose spread shows how a surface lies
 _UPRIGHT_M = 0.1  # surfaces go on upwards for as much, where there is but one ring of points
 _APART_M = 1000.0  # between things, in a direction of its own: none takes another's points for its own
 _LOOKED_AT = 8  # times the points that are kept, around a box: an eighth of them or more is in it
+_LEAST_OF_A_TURN = 0.5  # between two looks at a thing, for a speed to be told
 _TILT = 0.25  # rad, by which a normal is wrong
 _FIRST_GATE_M = 0.3  # to a neighbour, where a place to begin at is chosen
 _GATES_M = (0.6, 0.3, 0.15, 0.1, 0.1)  # the same, round by round
@@ -130,17 +131,17 @@ class SweepMotion:
         settings = self.settings
         if not settings.enabled:
             return boxes
-        if sweep is None or not len(sweep.points):
-            self._last = None
-            return boxes
-        dt = (sweep.stamp_ns - self._stamp_ns) * 1e-9
-        follows = ego.source is self._source and 0.0 < dt <= settings.longest_gap
-        last, here = self._last if follows else None, _Seen.of(boxes, sweep, ego, settings.kept_points)
-        self._last, self._source, self._stamp_ns = here, ego.source, sweep.stamp_ns
         velocity = boxes.velocity.copy()
         variance = None if boxes.variance is None else boxes.variance.copy()
         if variance is not None:
             variance[:, 7:] = np.maximum(variance[:, 7:], settings.guess_deviation**2)
+        if sweep is None or not len(sweep.points):
+            self._last = None
+            return replace(boxes, variance=variance)
+        dt = (sweep.stamp_ns - self._stamp_ns) * 1e-9
+        follows = ego.source is self._source and 0.0 < dt <= settings.longest_gap
+        last, here = self._last if follows else None, _Seen.of(boxes, sweep, ego, settings.kept_points)
+        self._last, self._source, self._stamp_ns = here, ego.source, sweep.stamp_ns
         if last is not None:
             rows, shown, covariance = _measured(last, here, dt, settings)
             here.velocity[rows] = shown
@@ -156,11 +157,13 @@ def _measured(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of `here` whose speed is known, velocities (K, 2) in m/s along `odom`, covariances (K, 2, 2)."""
     rows, before = _same_things(last, here, dt)
+    went = dt + here.time[rows] - last.time[before]
     enough = (here.count[rows] >= settings.fewest_points) & (last.count[before] >= settings.fewest_points)
-    rows, before = rows[enough], before[enough]
+    # Where a turn of the lidar ends and the next begins, it may see a thing twice within no time.
+    enough &= went >= _LEAST_OF_A_TURN * dt
+    rows, before, went = rows[enough], before[enough], went[enough]
     if not len(rows):
         return rows, np.zeros((0, 2)), np.zeros((0, 2, 2))
-    went = dt + here.time[rows] - last.time[before]
     label = here.boxes.label[rows]
     heading = np.where((label >= 0) & (label < VEHICLE_CLASSES), here.boxes.yaw[rows], np.nan)
     begin = np.stack(
