@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from small_model import SMALL, camera, small_weights, sweep
 
 from karp_perception.core import (
+    CLASS_NAMES,
     Boxes,
     CameraFrame,
     ConfigurationError,
@@ -415,3 +417,8 @@ def test_a_vehicle_is_said_once_and_people_as_often_as_they_are() -> None:
     # alone, which is gone.
     assert said_once(boxes).tolist() == [True, False, True, True, True, True, True]
     assert said_once(Boxes.empty()).tolist() == []
+    # Where boxes of people have been fitted to points, two in one place are one of them.
+    people = replace(boxes[[4, 5, 6]], size=np.tile((0.6, 0.6, 1.7), (3, 1)), label=np.full(3, 5))
+    people = replace(people, center=np.array([[20.0, 0, 1], [20.2, 0, 1], [20.4, 0, 1]]))
+    assert said_once(people).all()
+    assert said_once(people, len(CLASS_NAMES)).tolist() == [True, False, True]

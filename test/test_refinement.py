@@ -232,6 +232,13 @@ def test_samples_are_of_boxes_and_the_labels_that_they_stand_for(tmp_path: Path)
     found, truth = matched(boxes, labels)
     # The last is of another class: it takes what nobody else wants. The third is the fourth said again.
     assert sorted(zip(found.tolist(), truth.tolist(), strict=True)) == [(0, 4), (1, 2), (3, 0), (4, 1)]
+    # Of people each box beside one stands for the nearest, and what is farther away for nobody.
+    side, ahead = np.array([0.0, 0.55, 5.0]), np.array([0.3, 0.2, 0.1, 0.9])
+    people = replace(some_boxes(rng, 3), center=np.column_stack([side, np.zeros(3), np.ones(3)]), label=np.full(3, 5))
+    places = np.array([[0.1, 0.3, 1], [0.2, 0.2, 1], [0.5, 0.1, 1], [5, 0.9, 1]])
+    said = replace(some_boxes(rng, 4), label=np.full(4, 5), center=places)
+    found, truth = matched(replace(said, score=ahead), people)
+    assert sorted(zip(found.tolist(), truth.tolist(), strict=True)) == [(0, 0), (1, 0), (2, 1)]
     views = BoxViews.of(boxes, PointIndex(points_around(labels, rng)))
     samples = Samples(*views.columns(), np.zeros((5, 7)), np.array([0, 1, -1, 2, 3]), np.arange(5) % 2 > 0)
     samples.save(tmp_path / "kept.npz", "about")

@@ -72,23 +72,29 @@ def decode_rows(
     return boxes[once], rows[once]
 
 
-def best_rows(boxes: Boxes, score_threshold: float, max_detections: int) -> np.ndarray:
-    """Rows of the boxes that are sure enough, best first, each vehicle once; ties keep their order."""
+def best_rows(boxes: Boxes, score_threshold: float, max_detections: int, classes: int = VEHICLE_CLASSES) -> np.ndarray:
+    """Rows of the boxes that are sure enough, best first, each thing of the first `classes` once; ties keep their
+    order."""
     rows = np.argsort(-boxes.score, kind="stable")
     rows = rows[boxes.score[rows] >= score_threshold]
-    return rows[np.flatnonzero(said_once(boxes[rows]))[:max_detections]]
+    return rows[np.flatnonzero(said_once(boxes[rows], classes))[:max_detections]]
 
 
-def said_once(boxes: Boxes) -> np.ndarray:
+def said_once(boxes: Boxes, classes: int = VEHICLE_CLASSES) -> np.ndarray:
     """(N,) mask of boxes, best first, without those that stand where a better one of their class stands already.
 
-    That is where two middles are closer than half the narrower one's width: no two vehicles can be. Queries learn to
+    That is where two middles are closer than half the narrower one's width: no two things can be. Queries learn to
     leave each other's objects alone, and mostly do.
+
+    Args:
+        boxes: best first.
+        classes: of which this is asked, the first so many. Of people, whose places the network knows to a few
+            decimetres, only boxes that were fitted to points can be told apart in this way.
     """
-    vehicle = boxes.label < VEHICLE_CLASSES
+    thing = boxes.label < classes
     away = np.linalg.norm(boxes.center[:, None, :2] - boxes.center[:, :2], axis=-1)
     narrower = np.minimum(boxes.size[:, None, 1], boxes.size[:, 1])
-    same = (away < 0.5 * narrower) & (boxes.label[:, None] == boxes.label) & vehicle
+    same = (away < 0.5 * narrower) & (boxes.label[:, None] == boxes.label) & thing
     kept = np.ones(len(boxes), bool)
     for row in np.flatnonzero(np.tril(same, -1).any(axis=1)):
         kept[row] = not (same[row, :row] & kept[:row]).any()

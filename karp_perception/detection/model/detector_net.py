@@ -147,7 +147,8 @@ class DetectorNet(nn.Module):
         self.heatmap = PlaceHeatmap(config)
         self.learned = nn.Parameter(torch.zeros(config.learned_queries, config.width))
         self.candidate = PlaceFeatures(config)
-        self.image_heatmap = nn.Linear(config.width, CLASSES + 1)  # and the logarithm of depth
+        self.image_heatmap = nn.Linear(config.width, CLASSES)
+        self.image_depth = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
         self.image_candidate = nn.Sequential(
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
         )
@@ -206,8 +207,9 @@ class DetectorNet(nn.Module):
         lidar_mask = ((1.0 - lidar_present) * MASKED).expand(-1, lidar_tokens.shape[1])
         heatmap = self.heatmap(lidar_tokens, places)
         peaks = self._peaks(heatmap.detach() if self.training else heatmap)  # no loss depends on them
-        said = self.image_heatmap(image_tokens)
-        image_heatmap, log_depth = said[..., :CLASSES], said[..., CLASSES]
+        image_heatmap = self.image_heatmap(image_tokens)
+        # How far away what stands on the ground is, is told by its row: a token's ray has to be known.
+        log_depth = self.image_depth(image_tokens + image_position).squeeze(-1)
         shown = self._image_peaks(image_heatmap) + camera_mask
         return Tokens(
             memory=torch.cat([image_tokens, lidar_tokens], dim=1),
@@ -374,8 +376,8 @@ def _initialise(net: DetectorNet) -> None:
     never = -math.log((1 - _PRIOR) / _PRIOR)
     nn.init.constant_(net.heatmap.of_token.bias, never)
     nn.init.normal_(net.image_heatmap.weight, std=0.02)
-    nn.init.constant_(net.image_heatmap.bias[:CLASSES], never)
-    nn.init.constant_(net.image_heatmap.bias[CLASSES:], math.log(_USUAL_DEPTH_M))
+    nn.init.constant_(net.image_heatmap.bias, never)
+    nn.init.constant_(net.image_depth[-1].bias, math.log(_USUAL_DEPTH_M))
     for layer in net.layers:
         for block in (layer.among_queries, layer.to_tokens):
             nn.init.xavier_uniform_(block.attention.output.weight, gain=_QUIET)

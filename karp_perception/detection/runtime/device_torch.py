@@ -16,7 +16,7 @@ from karp_perception.detection.runtime.graph import Graph
 
 _LOG = logging.getLogger(__name__)
 _TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-_EXACT = ("heads", "heatmap", "image_heatmap")
+_EXACT = ("heads", "heatmap", "image_heatmap", "image_depth")
 """Parts of the network that compute in float32 in every precision: what they say are metres and logits."""
 
 

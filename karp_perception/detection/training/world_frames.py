@@ -38,7 +38,7 @@ _PITCH_DEG = 2.0
 # More of what is seldom seen than streets have: ten classes can then be learnt from thousands of frames, not millions.
 _TRAFFIC = {
     "density": 1.8, "uncommon": 5.0, "evened": 0.4, "towing": 0.4, "pedestrians": 1.5, "roadworks": 0.6, "halted": 20,
-    "clear": 15.0, "models": 60,
+    "clear": 15.0, "models": 60, "sizes": 1.8,
 }  # fmt: skip
 
 

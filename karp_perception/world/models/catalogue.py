@@ -121,13 +121,14 @@ MIXES: Mapping[str, Mapping[str, float]] = MappingProxyType(_MIXES)
 """Shares of families by the name of a mix."""
 
 
-def draw(family: str, seed: int, size: tuple[float, float, float] | None = None) -> Model:
+def draw(family: str, seed: int, size: tuple[float, float, float] | None = None, spread: float = 1.0) -> Model:
     """The example of a family that belongs to a seed: the same for ever, and kept.
 
     Args:
         family: key in FAMILIES, or in MIXES: then the seed also decides which of its families it is.
         seed: at least 0.
         size: (length, width, height) of its box, m; None lets the family draw it.
+        spread: times the family's usual spread of sizes.
 
     Raises:
         ConfigurationError: for an unknown family (it names those there are), a negative seed or a size of 0.
@@ -142,14 +143,15 @@ def draw(family: str, seed: int, size: tuple[float, float, float] | None = None)
         raise ConfigurationError(f"seed of a {family}: expected at least 0, got {seed}")
     if size is not None and not (len(size) == 3 and all(0 < s < 1e4 for s in size)):
         raise ConfigurationError(f"size of a {family}: expected length, width, height above 0 m, got {size}")
-    return _drawn(family, int(seed), None if size is None else (float(size[0]), float(size[1]), float(size[2])))
+    given = None if size is None else (float(size[0]), float(size[1]), float(size[2]))
+    return _drawn(family, int(seed), given, float(spread))
 
 
 @lru_cache(maxsize=8192)
-def _drawn(name: str, seed: int, size: Size | None) -> Model:
+def _drawn(name: str, seed: int, size: Size | None, spread: float) -> Model:
     family = FAMILIES[name]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
-    own = family.sizes.draw(rng)
+    own = family.sizes.draw(rng, spread)
     return family.make(rng, own if size is None else size)
 
 

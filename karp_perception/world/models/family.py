@@ -28,11 +28,13 @@ class Sizes:
     correlation: float = 0.5
     cut: float = 2.2
 
-    def draw(self, rng: np.random.Generator) -> Size:
-        """One size, m."""
+    def draw(self, rng: np.random.Generator, spread: float = 1.0) -> Size:
+        """One size, m; with that many times the usual spread."""
         common, own = rng.normal(), rng.normal(size=3)
         z = np.clip(np.sqrt(self.correlation) * common + np.sqrt(1 - self.correlation) * own, -self.cut, self.cut)
-        length, width, height = np.maximum(np.asarray(self.mean) + z * self.spread, 0.3 * np.asarray(self.mean))
+        length, width, height = np.maximum(
+            np.asarray(self.mean) + spread * z * self.spread, 0.3 * np.asarray(self.mean)
+        )
         return float(length), float(width), float(height)
 
 

@@ -39,7 +39,7 @@ _LANE_GAP, _WAY_GAP, _GAP = 0.2, 0.3, 0.5  # m to lanes, to ways on foot, to all
 _SPOT_GAP = 0.2  # m to parking spaces, taken or not
 _POINTS = 1.0  # m between points of an outline
 
-_LIGHT_TRUCKS = {"light_truck": 3.0, "light_flatbed": 1.5}  # what much of the world delivers with
+_LIGHT_TRUCKS = {"light_truck": 3.0, "light_flatbed": 1.5, "box_van": 4.0}  # what much of the world delivers with
 _OWNER = 0.4  # share of parked two-wheelers with somebody beside them
 _OWNER_ASIDE = (0.4, 0.9)  # m from the middle
 _COMPANY = (0.55, 0.4)  # shares of those in company with whom one more person is, and of these with yet another

@@ -54,4 +54,5 @@ class TrafficSettings(Settings):
     max_pedestrians: int = setting(40, "that are about at once", low=0, high=200)
     clear: float = setting(60.0, "from the vehicle under test within which none appears", unit="m", low=0.0, high=500.0)
     models: int = setting(24, "different examples drawn of each family of models", low=1, high=10000)
+    sizes: float = setting(1.0, "times the usual spread of the sizes of models within a family", low=0.0, high=3.0)
     driver: DriverSettings = nested(DriverSettings)

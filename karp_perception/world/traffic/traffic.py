@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -39,10 +39,10 @@ _HEADLIGHTS = 0.45  # share of drivers with lights on by day
 
 
 @lru_cache(maxsize=2048)
-def _catalogue(family: str, seed: int, size: tuple[float, float, float] | None = None) -> Model:
+def _catalogue(family: str, seed: int, size: tuple[float, float, float] | None = None, spread: float = 1.0) -> Model:
     from karp_perception.world.models.catalogue import draw
 
-    return draw(family, seed, size)
+    return draw(family, seed, size, spread)
 
 
 class Traffic:
@@ -69,12 +69,13 @@ class Traffic:
     ) -> None:
         self.layout, self.settings, self.time = layout, settings, 0.0
         self._last_number = 0
+        models = partial(_catalogue, spread=settings.sizes) if draw is None else draw
         draw = _catalogue if draw is None else draw
         self._scripts = [Script(actor, self._next_number(), layout, draw) for actor in scripted]
         rng = np.random.default_rng([seed, 7])
         mix = mix_of(layout.family).enriched(settings.uncommon)
         mix = replace(mix, evened=settings.evened, towing=settings.towing)
-        population = Population(mix, rng, draw, settings.models)
+        population = Population(mix, rng, models, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
         placed += roadworks(layout, population, rng, settings.roadworks)
         placed += halted(layout, population, rng, settings.halted, placed)

@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from karp_perception.core import Boxes
+from karp_perception.core import Boxes, ObjectClass
+from karp_perception.core.classes import TWO_WHEELERS
 from karp_perception.detection.detector import NO_REFINER, Detector, DetectorSettings
 from karp_perception.detection.model.weights import find_model
 from karp_perception.detection.refinement.network import FEWEST_POINTS
@@ -27,6 +28,8 @@ from karp_perception.world.workers import job_results
 
 _PARTS = 4  # that the frames are made in, whatever the number of processes
 _MATCH_M = 2.0  # between the middles of a box and what it stands for, and half its width beyond
+_NARROW = [ObjectClass.PEDESTRIAN, *TWO_WHEELERS]
+_NARROW_MATCH_M = 0.8  # of those, who stand close: as far as the network is wrong about them
 _MOST_TURN = 0.8  # rad between a box and its truth: beyond, the detector has taken a side for the front
 
 
@@ -95,7 +98,7 @@ class _Maker:
 
 
 def samples_of(frame: LabelledFrame, boxes: Boxes, enriched: bool) -> Samples:
-    """Of the boxes of a frame: what each stands for, each label once, or that it stands for nothing."""
+    """Of the boxes of a frame: what each stands for, or that it stands for nothing, see `matched`."""
     assert frame.sensors.lidar is not None
     views = BoxViews.of(boxes, PointIndex(frame.sensors.lidar.points))
     change, truth = np.zeros((len(boxes), len(CHANGE))), np.full(len(boxes), -1)
@@ -110,6 +113,9 @@ def matched(boxes: Boxes, labels: Boxes) -> tuple[np.ndarray, np.ndarray]:
     """Rows of boxes, and of the labels that they stand for.
 
     The best box takes the nearest label of its class, and so on; what is left then takes what is left of other classes.
+    Of people and two-wheelers every box near one stands for it: which of several queries is the right one cannot be
+    seen in a box's points, but where somebody stands can, and the best of the boxes that come to one place is kept
+    (`decoding.said_once`).
     """
     free = np.ones(len(labels), bool)
     pairs: dict[int, int] = {}
@@ -124,6 +130,13 @@ def matched(boxes: Boxes, labels: Boxes) -> tuple[np.ndarray, np.ndarray]:
             if len(possible):
                 pairs[row] = int(possible[np.argmin(away[possible])])
                 free[pairs[row]] = False
+    narrow = np.flatnonzero(np.isin(labels.label, _NARROW))
+    for row in np.flatnonzero(np.isin(boxes.label, _NARROW)) if len(narrow) else ():
+        away = np.hypot(*(labels.center[narrow, :2] - boxes.center[row, :2]).T)
+        if away.min() < _NARROW_MATCH_M:
+            pairs[row] = int(narrow[np.argmin(away)])
+        elif pairs.get(row) in narrow:
+            del pairs[row]
     return np.array(list(pairs), int), np.array(list(pairs.values()), int)
 
 

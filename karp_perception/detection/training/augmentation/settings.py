@@ -36,7 +36,7 @@ class SweepSettings(Settings):
     noise_m: float = setting(0.04, "largest standard deviation of that noise", unit="m", low=0.0, high=1.0)
     intensity: float = _share(0.5, "share of frames whose intensities are scaled and bent")
     constant_intensity: float = _share(0.25, "share of frames whose intensities are all 0, or all the same")
-    camera_view: float = _share(0.15, "share of frames whose points end with a camera's view")
+    camera_view: float = _share(0.25, "share of frames whose points end with a camera's view")
     blind_sector: float = _share(0.05, "share of frames whose lidar sees nothing in a sector")
 
 
