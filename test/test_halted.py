@@ -12,10 +12,13 @@ from karp_perception.core import ObjectClass
 from karp_perception.world.actors import Actor
 from karp_perception.world.layout import Layout
 from karp_perception.world.layouts.families import make_layout
+from karp_perception.world.models.catalogue import FAMILIES as MODELS
 from karp_perception.world.models.catalogue import draw
 from karp_perception.world.traffic.halted import halted
 from karp_perception.world.traffic.parked import Placed, standing_actors
 from karp_perception.world.traffic.population import Population, mix_of
+from karp_perception.world.traffic.settings import TrafficSettings
+from karp_perception.world.traffic.traffic import Traffic
 
 FAMILIES = ("straight", "rural", "yard", "motorway", "parking")
 
@@ -55,6 +58,16 @@ def test_all_that_is_rare_is_among_it() -> None:
     }  # fmt: skip
 
 
+def test_a_box_van_is_among_it_and_is_a_lorry_with_a_bonnet() -> None:
+    layout = make_layout("rural", 11)
+    vans = [model for seed in range(12) for model, *_ in left_standing(layout, seed) if model.family == "box_van"]
+    assert vans
+    for van in vans:
+        assert van.label == ObjectClass.TRUCK
+        assert 4.0 < van.size[0] < 6.5
+        assert van.rear_axle < 0.0 < van.rear_axle + van.wheelbase < 0.5 * van.size[0]
+
+
 def test_a_trailer_hangs_on_its_tractor() -> None:
     layout = make_layout("yard", 2)
     pairs = [
@@ -75,3 +88,21 @@ def test_none_is_asked_for_and_no_chance_is_used() -> None:
     rng, untouched = np.random.default_rng(5), np.random.default_rng(5)
     assert halted(layout, Population(mix_of("straight"), rng, draw, 4), rng, 0, []) == []
     assert rng.random() == untouched.random()
+
+
+def test_sizes_spread_as_widely_as_traffic_is_asked_for() -> None:
+    """Of the parked cars of a street; who drives and who is scripted is drawn from the same models."""
+    layout = make_layout("parking", 4)
+
+    def lengths(sizes: float) -> np.ndarray:
+        settings = TrafficSettings(density=0.0, pedestrians=0.0, roadworks=0.0, sizes=sizes)
+        standing = Traffic(layout, 2, settings).standing()
+        return np.array(
+            [a.model.size[0] - MODELS[a.model.family].sizes.mean[0] for a in standing if a.model.label == 0]
+        )
+
+    alike, usual, wide = lengths(0.0), lengths(1.0), lengths(1.8)
+    assert len(alike) > 10
+    np.testing.assert_allclose(alike, 0.0, atol=1e-9)
+    assert usual.std() > 0.1
+    assert wide.std() > 1.3 * usual.std()

@@ -241,6 +241,18 @@ def test_candidates_of_cameras_lie_on_the_rays_of_their_tokens_at_the_depth_that
         assert torch.equal(position[0, number], arguments[4][0, token])
 
 
+def test_the_depth_that_image_tokens_tell_depends_on_where_they_look(net: DetectorNet) -> None:
+    """The row on which something stands tells how far away it is: the same image, seen by another camera."""
+    arguments = inputs(net)
+    elsewhere = list(arguments)
+    elsewhere[4] = arguments[4].flip(1)
+    blind = [torch.zeros_like(arguments[0]), *arguments[1:]]
+    blind_elsewhere = [blind[0], *elsewhere[1:]]
+    with torch.no_grad():
+        for one, other in ((arguments, elsewhere), (blind, blind_elsewhere)):
+            assert (net.encode(*one[:6]).log_depth - net.encode(*other[:6]).log_depth).abs().max() > 1e-3
+
+
 def test_in_an_image_only_the_peak_of_an_object_is_a_candidate(net: DetectorNet) -> None:
     rows, cols = SMALL.image_tokens
     heat = torch.full((1, 3, rows, cols, 10), -6.0)

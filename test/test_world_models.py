@@ -54,6 +54,18 @@ def test_given_sizes_are_kept(family: str) -> None:
         assert model.size == pytest.approx(size)
 
 
+def test_a_wider_spread_draws_the_same_models_farther_from_the_mean() -> None:
+    for family in ("hatchback", "light_truck", "standing_person"):
+        mean = np.array(FAMILIES[family].sizes.mean)
+        usual, wide, none = (
+            np.array([draw(family, seed, spread=spread).size for seed in range(40)]) - mean
+            for spread in (1.0, 2.0, 0.0)
+        )
+        np.testing.assert_allclose(wide, 2.0 * usual, atol=1e-9)
+        np.testing.assert_allclose(none, 0.0, atol=1e-9)
+        assert np.array_equal(draw(family, 3).size, draw(family, 3, spread=1.0).size)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_seed_draws_the_same_again(family: str) -> None:
     first = draw(family, 5)
