@@ -296,6 +296,20 @@ def test_what_is_let_through_is_told_by_the_points(tmp_path: Path) -> None:
     assert RefinementStage(network, 0.01, 100).least_score == 0.01
 
 
+def test_people_are_said_once_where_their_points_were_looked_at(tmp_path: Path) -> None:
+    """Two boxes of one place are one of somebody, but only points show where they stand."""
+    network = RefinerNetwork.from_file(weights(tmp_path, 0.0))  # says what it was told
+    center = np.array([[10.0, 0.0, 0.9], [10.2, 0.1, 0.9], [11.0, 0.0, 0.9], [20.0, 0.0, 0.9]])
+    size, score = np.tile((0.6, 0.6, 1.8), (4, 1)), np.array([0.9, 0.8, 0.7, 0.6])
+    boxes = Boxes(center, size, np.zeros(4), np.zeros((4, 2)), np.full(4, 5), score)
+    sweep = LidarSweep(points_around(boxes, np.random.default_rng(3)), 0)
+    places = {
+        name: RefinementStage(refiner, 0.3, 100)(boxes, points)[1].tolist()
+        for name, refiner, points in (("fitted", network, sweep), ("blind", network, None), ("plain", None, sweep))
+    }
+    assert places == {"fitted": [0, 2, 3], "blind": [0, 1, 2, 3], "plain": [0, 1, 2, 3]}
+
+
 def test_the_command_trains_a_refiner_on_frames_of_the_world(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     settings = tmp_path / "few.yaml"

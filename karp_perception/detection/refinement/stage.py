@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from karp_perception.core import CLASS_NAMES, Boxes, LidarSweep
-from karp_perception.detection.decoding import best_rows
+from karp_perception.detection.decoding import VEHICLE_CLASSES, best_rows
 from karp_perception.detection.refinement.network import RefinerNetwork
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ class RefinementStage:
         return min(CANDIDATE_SCORE, self.score_threshold) if self.network else self.score_threshold
 
     def __call__(self, boxes: Boxes, sweep: LidarSweep | None) -> tuple[Boxes, np.ndarray]:
-        """Boxes of a frame, best first, each thing once, and the rows of those that were given which they come from."""
+        """Boxes of a frame, best first, and the rows of those that were given which they come from.
+
+        Each vehicle is said once, and so is everything else where points told where it stands.
+        """
+        once = VEHICLE_CLASSES
         if self.network is not None and sweep is not None and len(sweep.points):
-            boxes = self.network.refined(boxes, sweep)
-        rows = best_rows(boxes, self.score_threshold, self.max_detections, len(CLASS_NAMES))
+            boxes, once = self.network.refined(boxes, sweep), len(CLASS_NAMES)
+        rows = best_rows(boxes, self.score_threshold, self.max_detections, once)
         return boxes[rows], rows
