@@ -90,7 +90,9 @@ class Detector:
                 "model %s has no trained weights here: the network is UNTRAINED and its detections mean nothing",
                 self._source.config.name,
             )
-        self._refinement = RefinementStage.of(self.settings)
+        # What an untrained network says means nothing, and a refiner could take some of it for things.
+        refiner = self.settings.refiner if self._source.trained else NO_REFINER
+        self._refinement = RefinementStage.of(replace(self.settings, refiner=refiner))
         engines = Path(self.settings.engines).expanduser() if self.settings.engines else None
         options = BackendOptions(self.settings.threads, self.settings.precision, engines)
         artefacts = Artefacts(self._source, cache)

@@ -53,7 +53,7 @@ class ModelConfig:
     decoder_layers: int = 3
     learned_queries: int = 16  # serve every subset of sensors
     candidate_queries: int = 96  # the best of the heatmap on the canvas: a car park shows as many objects
-    image_queries: int = 24  # the best of the heatmap on the image tokens: objects that only cameras see
+    image_queries: int = 25  # the best of the heatmap on the image tokens: objects that only cameras see
 
     # Geometry.
     # Where rays are sampled: finer near, where a metre is many pixels.

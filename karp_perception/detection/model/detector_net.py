@@ -27,7 +27,7 @@ from karp_perception.detection.model.lidar_encoder import LidarEncoder
 from karp_perception.detection.model.places import PlaceFeatures, PlaceHeatmap, gathered
 from karp_perception.detection.model.position import PositionEmbedding
 
-_PEAK_SHARPNESS = 13.0  # steeper, and what bf16 rounds off decides which of two equal places is the louder
+_PEAK_SHARPNESS = 12.0  # steeper, and what bf16 rounds off decides which of two equal places is the louder
 _NO_PEAK = -20.0  # logit to which that pushes down at most: never, and yet far from what marks a masked query
 _LOG_DEPTH = (0.0, 4.5)  # 1 to 90 m
 _USUAL_DEPTH_M = 20.0
@@ -148,12 +148,12 @@ class DetectorNet(nn.Module):
         self.learned = nn.Parameter(torch.zeros(config.learned_queries, config.width))
         self.candidate = PlaceFeatures(config)
         self.image_heatmap = nn.Linear(config.width, CLASSES)
-        self.image_depth = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
         self.image_candidate = nn.Sequential(
             nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, config.width)
         )
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         self.heads = Heads(config)
+        self.image_depth = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
         # Of the scores, class by class: what makes them probabilities (`karp evaluate world --calibrate`).
         self.register_buffer("score_scale", torch.ones(CLASSES))
         self.register_buffer("score_bias", torch.zeros(CLASSES))
