@@ -115,7 +115,9 @@ def test_encoders_and_decoder_compute_in_half_precision_and_heads_do_not(
     assert products
     for node in products:
         kinds = {known[name] for name in (*node.input, *node.output)}
-        expected = TensorProto.FLOAT if within(scope_of(node), "heads", "heatmap", "image_heatmap", "image_depth") else half
+        expected = (
+            TensorProto.FLOAT if within(scope_of(node), "heads", "heatmap", "image_heatmap", "image_depth") else half
+        )
         assert kinds == {expected}, node.name
     for node in model.graph.node:
         if node.op_type in ("TopK", "MaxPool", *HALF_TYPES[precision].exact):
