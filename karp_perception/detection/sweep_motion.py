@@ -208,26 +208,27 @@ def _laid_on(
     Returns:
         (K, 2) m, covariances (K, 2, 2) m², and the share of the points that fit (K,).
     """
-    (target, of_target), (points, of_point) = before, now
+    (target, of_target), (source, of) = before, now
     count = len(heading)
-    of, chosen = thinned(of_point, np.arange(len(points)), most, count)
-    source, total = points[chosen], np.maximum(np.bincount(of, minlength=count), 1)
-    n = _normals(points, of_point, chosen)  # of those that are moved: they are fewer than those they are laid on
-    flat = n[:, :2]
+    of, chosen = thinned(of, np.arange(len(source)), most, count)
+    source, total = source[chosen], np.maximum(np.bincount(of, minlength=count), 1)
     tree = cKDTree(_apart(target, of_target))
     near_enough = [
         np.bincount(of, np.isfinite(_nearest(tree, source, of, moved, _FIRST_GATE_M)[0]), minlength=count)
         for moved in begin
     ]
     moved = begin[np.argmax(near_enough, axis=0), np.arange(count)]
+    normal = _normals(target, tree)
     across = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
     stays = np.where(np.isnan(heading)[:, None, None], 0.0, across[:, :, None] * across[:, None]) / sideways_m**2
     stays += 1e-2 * np.eye(2)  # where nothing tells, it stood
     for gate in _GATES_M:
         distance, near, back = _nearest(tree, source, of, moved, gate)
         found = np.isfinite(distance)
+        n = normal[near]
         residual = np.einsum("ni,ni->n", back - target[near], n)
         weight = found / (1.0 + (residual / (0.5 * gate)) ** 2) ** 2
+        flat = n[:, :2]
         # One pass of sums: xx, xy, yy, x, y of the normal equations, then weights and squared residuals.
         terms = [flat[:, 0] ** 2, flat[:, 0] * flat[:, 1], flat[:, 1] ** 2, *(residual * flat.T), 1.0, residual**2]
         xx, xy, yy, x, y, w, squared = (np.bincount(of, weight * term, minlength=count) for term in terms)
@@ -253,10 +254,9 @@ def _nearest(
     return distance, np.where(np.isfinite(distance), near, 0), back
 
 
-def _normals(points: np.ndarray, of: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(K, 3) unit normals of the surfaces that the points `rows` (K,) lie on; `of` (M,) things that points are on."""
-    apart = _apart(points, of)
-    _, near = cKDTree(apart).query(apart[rows], k=min(_NEIGHBOURS, len(points)))
+def _normals(points: np.ndarray, tree: cKDTree) -> np.ndarray:
+    """(M, 3) unit normals of the surfaces that points lie on."""
+    _, near = tree.query(tree.data, k=min(_NEIGHBOURS, len(points)))
     around = points[near]
     around = around - around.mean(axis=1, keepdims=True)
     spread = np.einsum("nki,nkj->nij", around, around) / around.shape[1]
