@@ -58,13 +58,15 @@ def on_device(weights: Path, cache: Path, cuda: RecordingCuda, monkeypatch: pyte
         monkeypatch.setattr(module, "gpus", lambda: (Gpu("made up", "8.9", "13.0"),))
     monkeypatch.setattr(device_cuda, "Cuda", lambda: cuda)
     monkeypatch.setattr("karp_perception.detection.runtime.device_torch.torch.compile", lambda module, dynamic: module)
-    settings = DetectorSettings(str(weights), backend="torch_cuda", precision="f32", score_threshold=0.2)
+    settings = DetectorSettings(
+        str(weights), backend="torch_cuda", precision="f32", score_threshold=0.2, refiner="none"
+    )
     return Detector(settings, cache=cache)
 
 
 @pytest.fixture(scope="module")
 def on_host(weights: Path, cache: Path) -> Detector:
-    return Detector(DetectorSettings(str(weights), backend="torch", score_threshold=0.2), cache=cache)
+    return Detector(DetectorSettings(str(weights), backend="torch", score_threshold=0.2, refiner="none"), cache=cache)
 
 
 def frame(
