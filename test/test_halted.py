@@ -91,7 +91,7 @@ def test_none_is_asked_for_and_no_chance_is_used() -> None:
 
 
 def test_sizes_spread_as_widely_as_traffic_is_asked_for() -> None:
-    """Of the parked cars of a street; who drives and who is scripted is drawn from the same models."""
+    """Parked cars beside the means of their families."""
     layout = make_layout("parking", 4)
 
     def lengths(sizes: float) -> np.ndarray:

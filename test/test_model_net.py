@@ -241,16 +241,16 @@ def test_candidates_of_cameras_lie_on_the_rays_of_their_tokens_at_the_depth_that
         assert torch.equal(position[0, number], arguments[4][0, token])
 
 
-def test_the_depth_that_image_tokens_tell_depends_on_where_they_look(net: DetectorNet) -> None:
-    """The row on which something stands tells how far away it is: the same image, seen by another camera."""
+def test_the_depth_that_image_tokens_tell_depends_on_where_they_look(
+    net: DetectorNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row on which something stands tells how far away it is: of tokens that all say the same, too."""
+    monkeypatch.setattr(net.image_encoder, "forward", lambda images, position: torch.ones_like(position))
     arguments = inputs(net)
-    elsewhere = list(arguments)
-    elsewhere[4] = arguments[4].flip(1)
-    blind = [torch.zeros_like(arguments[0]), *arguments[1:]]
-    blind_elsewhere = [blind[0], *elsewhere[1:]]
     with torch.no_grad():
-        for one, other in ((arguments, elsewhere), (blind, blind_elsewhere)):
-            assert (net.encode(*one[:6]).log_depth - net.encode(*other[:6]).log_depth).abs().max() > 1e-3
+        tokens = net.encode(*arguments[:6])
+    assert tokens.image_heatmap.std(dim=1).max() < 1e-6
+    assert tokens.log_depth.unique().numel() > 0.9 * tokens.log_depth.numel()
 
 
 def test_in_an_image_only_the_peak_of_an_object_is_a_candidate(net: DetectorNet) -> None:

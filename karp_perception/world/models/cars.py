@@ -9,8 +9,8 @@ import numpy as np
 
 from karp_perception.core import ObjectClass
 from karp_perception.world.geometry.materials import Material
-from karp_perception.world.geometry.shape import FIRST, SECOND
-from karp_perception.world.models.colors import CAR_PAINT, CARGO, pick
+from karp_perception.world.geometry.shape import FIRST
+from karp_perception.world.models.colors import CAR_PAINT, pick
 from karp_perception.world.models.family import Family, Size, Sizes
 from karp_perception.world.models.model import Model
 from karp_perception.world.models.sculptor import Sculptor
@@ -104,7 +104,6 @@ VAN = CarStyle(
     rear_pillar=0.16,
 )
 PANEL_VAN = replace(VAN, panel=True)
-BOX_VAN = replace(VAN, wheel=0.155)
 PICKUP = CarStyle(
     bonnet=0.22,
     windscreen=0.1,
@@ -134,16 +133,8 @@ def draw_car(name: str, style: CarStyle, rng: np.random.Generator, size: Size) -
         nose=style.nose + rng.uniform(-0.03, 0.02),
     )
     radius = style.wheel * H * rng.uniform(0.97, 1.03)
-    front, rear = L * (0.5 - style.front_overhang), L * (style.rear_overhang - 0.5)
-    arch = 2 * radius + 0.05
-    belt = max(style.belt * H, arch + 0.12)
-    nose = min(max(style.nose * H, arch + 0.02), belt - 0.03)
     b = Sculptor()
-    _body(b, style, size, front, rear, radius, arch, belt, nose)
-    _cabin(b, style, size, belt, rng)
-    for x in (front, rear):
-        b.axle(x, W - 0.03, radius, 0.13 * W, rim=rng.uniform(0.6, 0.72))
-    _lamps(b, style, size, arch, belt, nose)
+    front, rear, belt = assemble(b, style, size, radius, rng)
     b.outside()
     cowl = 0.5 * L - style.bonnet * L
     b.pair(
@@ -161,49 +152,21 @@ def draw_car(name: str, style: CarStyle, rng: np.random.Generator, size: Size) -
     )
 
 
-def draw_box_van(rng: np.random.Generator, size: Size) -> Model:
-    """A van's front, bonnet and all, with a box behind its seats, in a box of a size (m): a lorry to annotators."""
+def assemble(
+    b: Sculptor, style: CarStyle, size: Size, radius: float, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """A car with wheels of a radius, without mirrors; where its front and its rear axle are, and its belt, m."""
     L, W, H = size
-    style = replace(
-        BOX_VAN,
-        bonnet=rng.uniform(0.14, 0.24),
-        windscreen=rng.uniform(0.07, 0.13),
-        bed=rng.uniform(0.48, 0.58),
-        belt=rng.uniform(0.56, 0.64),
-        nose=rng.uniform(0.46, 0.56),
-    )
-    front, low_roof = (L, 0.95 * W, rng.uniform(0.76, 0.96) * H), 0.02
-    radius = style.wheel * front[2]
-    axles = L * (0.5 - style.front_overhang), L * (style.rear_overhang - 0.5)
+    front, rear = L * (0.5 - style.front_overhang), L * (style.rear_overhang - 0.5)
     arch = 2 * radius + 0.05
-    belt = max(style.belt * front[2], arch + 0.12)
-    nose = min(max(style.nose * front[2], arch + 0.02), belt - 0.03)
-    b = Sculptor()
-    _body(b, style, front, *axles, radius, arch, belt, nose)
-    _cabin(b, style, front, belt, rng)
-    for x in axles:
-        b.axle(x, 0.93 * W, radius, 0.13 * W, rim=rng.uniform(0.55, 0.7))
-    _lamps(b, style, front, arch, belt, nose)
-    half, floor = 0.5 * W, rng.uniform(0.45, 0.75)
-    material = Material.TARPAULIN if rng.random() < 0.25 else Material.PAINT
-    ahead = rng.uniform(0.0, 0.35) if front[2] < 0.88 * H else low_roof  # some boxes reach over the cab
-    back = -0.5 * L + style.bed * L
-    b.slab((-0.5 * L, back - 0.03), (-half, half), (floor, H), material, tint=SECOND)
-    if ahead > low_roof:
-        b.slab((back - 0.05, back + ahead), (-half, half), (front[2] + 0.01, H), material, tint=SECOND)
-    cowl = 0.5 * L - style.bonnet * L
-    b.outside()
-    b.pair((cowl - 0.3, cowl - 0.14), (half - 0.02, half + 0.13), (belt, belt + 0.2), Material.PLASTIC)
-    return Model(
-        "box_van",
-        ObjectClass.TRUCK,
-        size,
-        b.fitted(size),
-        pick(CAR_PAINT, rng),
-        pick(CARGO, rng),
-        wheelbase=axles[0] - axles[1],
-        rear_axle=axles[1],
-    )
+    belt = max(style.belt * H, arch + 0.12)
+    nose = min(max(style.nose * H, arch + 0.02), belt - 0.03)
+    _body(b, style, size, front, rear, radius, arch, belt, nose)
+    _cabin(b, style, size, belt, rng)
+    for x in (front, rear):
+        b.axle(x, W - 0.03, radius, 0.13 * W, rim=rng.uniform(0.6, 0.72))
+    _lamps(b, style, size, arch, belt, nose)
+    return front, rear, belt
 
 
 def _body(
@@ -335,7 +298,6 @@ _STYLES: dict[str, tuple[CarStyle, Sizes]] = {
     "sports_car": (SPORTS_CAR, Sizes((4.38, 1.83, 1.29), (0.16, 0.05, 0.04))),
 }
 
-CARS: tuple[Family, ...] = (
-    *(Family(name, ObjectClass.CAR, sizes, partial(draw_car, name, style)) for name, (style, sizes) in _STYLES.items()),
-    Family("box_van", ObjectClass.TRUCK, Sizes((5.2, 1.82, 2.4), (0.5, 0.12, 0.22)), draw_box_van),
+CARS: tuple[Family, ...] = tuple(
+    Family(name, ObjectClass.CAR, sizes, partial(draw_car, name, style)) for name, (style, sizes) in _STYLES.items()
 )

@@ -20,6 +20,7 @@ import numpy as np
 
 from karp_perception.core import ObjectClass
 from karp_perception.core.errors import ConfigurationError
+from karp_perception.world.models.box_vans import BOX_VANS
 from karp_perception.world.models.buildings import BUILDINGS
 from karp_perception.world.models.buses import BUSES
 from karp_perception.world.models.cars import CARS
@@ -41,7 +42,7 @@ EXAMPLES = 512
 """Different examples of a family that `draw_mix` draws from: few enough for the cache to pay, enough to vary."""
 
 _ALL = (
-    *CARS, *TRUCKS, *TRAILERS, *BUSES, *CONSTRUCTION, *TWO_WHEELERS, *PEOPLE, *ROADWORKS, *BUILDINGS, *WALLS,
+    *CARS, *BOX_VANS, *TRUCKS, *TRAILERS, *BUSES, *CONSTRUCTION, *TWO_WHEELERS, *PEOPLE, *ROADWORKS, *BUILDINGS, *WALLS,
     *VEGETATION, *ROADSIDE, *STREET_FURNITURE, *PLACES,
 )  # fmt: skip
 

@@ -54,7 +54,7 @@ class Traffic:
         settings: how much of what.
         scripted: actors of a scenario; nothing else begins within their reach.
         ego: the vehicle under test, so that nothing begins where it stands.
-        draw: makes models; the catalogue where None.
+        draw: makes models, with sizes of its own; the catalogue where None.
     """
 
     def __init__(
@@ -69,13 +69,14 @@ class Traffic:
     ) -> None:
         self.layout, self.settings, self.time = layout, settings, 0.0
         self._last_number = 0
-        models = partial(_catalogue, spread=settings.sizes) if draw is None else draw
-        draw = _catalogue if draw is None else draw
+        # Who is scripted is as large as the scenario says or the family usually is.
+        drawn = draw or partial(_catalogue, spread=settings.sizes)
+        draw = draw or _catalogue
         self._scripts = [Script(actor, self._next_number(), layout, draw) for actor in scripted]
         rng = np.random.default_rng([seed, 7])
         mix = mix_of(layout.family).enriched(settings.uncommon)
         mix = replace(mix, evened=settings.evened, towing=settings.towing)
-        population = Population(mix, rng, models, settings.models)
+        population = Population(mix, rng, drawn, settings.models)
         placed = parked(layout, population, rng, min(settings.parking * mix.parked, 1.0))
         placed += roadworks(layout, population, rng, settings.roadworks)
         placed += halted(layout, population, rng, settings.halted, placed)

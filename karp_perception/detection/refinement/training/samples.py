@@ -130,12 +130,12 @@ def matched(boxes: Boxes, labels: Boxes) -> tuple[np.ndarray, np.ndarray]:
             if len(possible):
                 pairs[row] = int(possible[np.argmin(away[possible])])
                 free[pairs[row]] = False
-    narrow = np.flatnonzero(np.isin(labels.label, _NARROW))
-    for row in np.flatnonzero(np.isin(boxes.label, _NARROW)) if len(narrow) else ():
-        away = np.hypot(*(labels.center[narrow, :2] - boxes.center[row, :2]).T)
-        if away.min() < _NARROW_MATCH_M:
-            pairs[row] = int(narrow[np.argmin(away)])
-        elif pairs.get(row) in narrow:
+    narrow = np.isin(labels.label, _NARROW)
+    for row in np.flatnonzero(np.isin(boxes.label, _NARROW)).tolist():
+        away = np.where(narrow, np.hypot(*(labels.center[:, :2] - boxes.center[row, :2]).T), np.inf)
+        if away.min(initial=np.inf) < _NARROW_MATCH_M:
+            pairs[row] = int(np.argmin(away))
+        elif row in pairs and narrow[pairs[row]]:
             del pairs[row]
     return np.array(list(pairs), int), np.array(list(pairs.values()), int)
 
